@@ -1,0 +1,188 @@
+//! What can go wrong, and the exit code for each: the only place that knows one.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use headwater::model::JsonError;
+use headwater::{ConnectError, EditError, EntityId, NameError, OpenError, ReadError, StoreError, SyncError};
+use serde_json::json;
+
+use crate::output::Format;
+
+/// Something was not done.
+const NOT_DONE: u8 = 1;
+/// The command line was not understood. The same code as clap's own.
+const USAGE: u8 = 2;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// There is no file at the replica's path, and the verb only looks at what is there.
+    #[error("there is no replica at {}; `headwater init` creates one", .0.display())]
+    NoReplica(PathBuf),
+    /// Neither the option nor the environment says where the replica is, and there is no home directory.
+    #[error("there is no home directory to keep the replica in; give --replica PATH")]
+    NoHome,
+    /// Sync was asked for without saying with whom.
+    #[error("no relay was given; use --relay URL or set HEADWATER_RELAY")]
+    NoRelay,
+    /// The replica could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// There is no such entity.
+    #[error("there is no entity {0} in this collection")]
+    NotFound(EntityId),
+    /// The entity is deleted.
+    #[error("entity {0} is deleted; `headwater restore` brings it back")]
+    Deleted(EntityId),
+    /// A record on the command line is no JSON.
+    #[error("the record is not JSON: {0}; put it in single quotes: '{{\"name\": \"Guji\"}}'")]
+    BadRecord(serde_json::Error),
+    /// A record on the command line is JSON, but no record.
+    #[error("the record cannot be stored: {0}")]
+    BadFields(JsonError),
+    /// A record whose own `id` has no place to go.
+    #[error("{0}")]
+    TwoIds(String),
+    /// An assignment to `id`.
+    #[error("`id` is the entity's identity and cannot be set")]
+    SetsId,
+    /// A line of an import cannot be stored.
+    #[error(
+        "line {line}: {reason}; the {imported} records before it are imported, this one and those after it are not"
+    )]
+    BadLine { line: u64, imported: u64, reason: String },
+    /// A write failed.
+    #[error("{0}")]
+    Edit(EditError),
+    /// A read failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The replica's store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file that was named could not be read or written.
+    #[error("{}: {error}", path.display())]
+    File { path: PathBuf, error: io::Error },
+    /// Standard output failed, or the runtime could not start.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// A round was not finished.
+    #[error("{0}; nothing is lost: what was not synced waits for the next `headwater sync`")]
+    Sync(SyncError),
+    /// The connection was not even tried.
+    #[error(transparent)]
+    Connect(ConnectError),
+    /// A connection ended that will not come back by itself.
+    #[error("the connection cannot go on: {0}")]
+    Connection(String),
+    /// The round was finished, but one of the two sides did not take every change.
+    #[error(
+        "{rejected} changes were not taken; they are kept apart on this device, and `headwater status` says why"
+    )]
+    Rejected { rejected: u64 },
+}
+
+impl From<EditError> for Failure {
+    fn from(error: EditError) -> Failure {
+        match error {
+            EditError::NotFound(id) => Failure::NotFound(id),
+            error => Failure::Edit(error),
+        }
+    }
+}
+
+impl From<SyncError> for Failure {
+    fn from(error: SyncError) -> Failure {
+        match error {
+            SyncError::Connect(error) => error.into(),
+            error => Failure::Sync(error),
+        }
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Failure {
+        Failure::Connect(error)
+    }
+}
+
+impl From<NameError> for Failure {
+    fn from(error: NameError) -> Failure {
+        Failure::Edit(error.into())
+    }
+}
+
+impl Failure {
+    pub(crate) fn file(path: &Path, error: io::Error) -> Failure {
+        Failure::File { path: path.to_owned(), error }
+    }
+
+    /// Prints the failure and gives the exit code for it.
+    pub(crate) fn report(&self, format: Format) -> ExitCode {
+        // The reader of a pipe that has seen enough is no failure.
+        if matches!(self, Failure::Io(error) if error.kind() == io::ErrorKind::BrokenPipe) {
+            return ExitCode::SUCCESS;
+        }
+        print(format, self.kind(), &self.to_string());
+        ExitCode::from(self.code())
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            Failure::NoHome
+            | Failure::NoRelay
+            | Failure::BadRecord(_)
+            | Failure::BadFields(_)
+            | Failure::TwoIds(_)
+            | Failure::SetsId
+            | Failure::Connect(ConnectError::BadUrl { .. })
+            | Failure::Edit(EditError::BadName(_)) => USAGE,
+            _ => NOT_DONE,
+        }
+    }
+
+    /// A word that scripts can rely on.
+    fn kind(&self) -> &'static str {
+        match self {
+            Failure::NoReplica(_) => "no_replica",
+            Failure::NoHome | Failure::NoRelay | Failure::SetsId => "usage",
+            Failure::Connect(ConnectError::BadUrl { .. }) => "usage",
+            Failure::Open(OpenError::InUse { .. }) => "in_use",
+            Failure::Open(_) => "open",
+            Failure::NotFound(_) => "not_found",
+            Failure::Deleted(_) => "deleted",
+            Failure::BadRecord(_) | Failure::BadFields(_) | Failure::TwoIds(_) => "bad_json",
+            Failure::BadLine { .. } => "bad_line",
+            Failure::Edit(EditError::BadName(_)) => "usage",
+            Failure::Edit(EditError::Exists(_)) => "exists",
+            Failure::Edit(_) => "edit",
+            Failure::Read(_) | Failure::Store(_) => "store",
+            Failure::File { .. } | Failure::Io(_) => "io",
+            Failure::Sync(_) | Failure::Connect(_) | Failure::Connection(_) => "sync",
+            Failure::Rejected { .. } => "rejected",
+        }
+    }
+}
+
+/// Prints what clap found wrong with the command line, or the help that was asked for.
+pub(crate) fn report_parse_error(error: &clap::Error) -> ExitCode {
+    // The arguments did not parse, so this option has to be looked for by hand.
+    let wants_json =
+        std::env::args_os().take_while(|argument| argument != "--").any(|argument| argument == "--json");
+    if error.use_stderr() && wants_json {
+        let message = error.render().to_string();
+        print(Format::Json, "usage", message.trim().trim_start_matches("error: "));
+    } else if error.print().is_err() {
+        return ExitCode::from(NOT_DONE);
+    }
+    u8::try_from(error.exit_code()).map_or(ExitCode::from(USAGE), ExitCode::from)
+}
+
+fn print(format: Format, kind: &str, message: &str) {
+    match format {
+        Format::Human => eprintln!("error: {message}"),
+        Format::Json => eprintln!("{}", json!({ "error": { "kind": kind, "message": message } })),
+    }
+}

@@ -1,0 +1,144 @@
+//! Entities as JSON: what `put`, `set` and `import` read, and what `get`, `ls` and `export` print.
+
+use std::str::FromStr;
+
+use headwater::model::{JsonError, json_from_map, map_from_json, value_from_json};
+use headwater::{EntityId, Map, Record, Value};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value as Json;
+
+/// The field that stands for the entity's id wherever an entity is JSON.
+pub(crate) const ID_FIELD: &str = "id";
+/// Where the value of a field `id` goes that cannot be the entity's id, such as a number from another program.
+pub(crate) const SOURCE_ID_FIELD: &str = "source_id";
+
+/// A record that was read, and the id that it asks for.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Incoming {
+    pub(crate) id: Option<EntityId>,
+    pub(crate) fields: Map,
+}
+
+/// A record that cannot be stored.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IncomingError {
+    /// Its fields cannot be read.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// It needs the field for its own `id`, but has one of that name.
+    #[error(
+        "`id` is not a UUID and would become `{SOURCE_ID_FIELD}`, which the record has already; rename one of them"
+    )]
+    TwoIds,
+}
+
+impl Incoming {
+    pub(crate) fn parse(json: Json) -> Result<Incoming, IncomingError> {
+        let mut fields = map_from_json(json)?;
+        let id = match fields.remove(ID_FIELD) {
+            None | Some(Value::Null) => None,
+            Some(id) => match uuid(&id) {
+                Some(id) => Some(id),
+                None if fields.contains_key(SOURCE_ID_FIELD) => return Err(IncomingError::TwoIds),
+                None => {
+                    fields.insert(SOURCE_ID_FIELD.to_owned(), id);
+                    None
+                }
+            },
+        };
+        Ok(Incoming { id, fields })
+    }
+}
+
+/// An entity as one JSON object: `id`, then its fields in the order of their names.
+pub(crate) struct Outgoing<'a>(pub(crate) &'a Record);
+
+impl Serialize for Outgoing<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry(ID_FIELD, &self.0.id.to_string())?;
+        // Another program can have written a field `id`; the entity's id is the one that counts.
+        let fields = json_from_map(&self.0.fields);
+        for (name, value) in fields.as_object().into_iter().flatten().filter(|(name, _)| *name != ID_FIELD) {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// A field and its new value, as given to `set`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Assignment {
+    pub(crate) field: String,
+    pub(crate) value: Value,
+}
+
+/// An assignment that was not understood.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AssignmentError {
+    /// Not of the form.
+    #[error("it has the form FIELD=JSON, such as rating=4.5")]
+    NoField,
+    /// The value is no JSON.
+    #[error("`{value}` is not JSON; a string needs double quotes inside single quotes: '{field}={quoted}'")]
+    NotJson { field: String, value: String, quoted: Json },
+    /// The value is JSON, but cannot be stored.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+}
+
+impl FromStr for Assignment {
+    type Err = AssignmentError;
+
+    fn from_str(text: &str) -> Result<Assignment, AssignmentError> {
+        let (field, value) =
+            text.split_once('=').filter(|(field, _)| !field.is_empty()).ok_or(AssignmentError::NoField)?;
+        let json = serde_json::from_str(value).map_err(|_| AssignmentError::NotJson {
+            field: field.to_owned(),
+            value: value.to_owned(),
+            quoted: Json::from(value),
+        })?;
+        Ok(Assignment { field: field.to_owned(), value: value_from_json(json)? })
+    }
+}
+
+fn uuid(value: &Value) -> Option<EntityId> {
+    match value {
+        Value::Str(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_id_that_is_no_uuid_is_kept_beside_the_new_one() {
+        // Would lose the key by which another program knows the record.
+        let incoming = Incoming::parse(json!({"id": 17, "name": "Guji"})).unwrap();
+        assert_eq!(incoming.id, None);
+        assert_eq!(incoming.fields["source_id"], Value::Int(17));
+        assert!(matches!(Incoming::parse(json!({"id": 17, "source_id": 3})), Err(IncomingError::TwoIds)));
+    }
+
+    #[test]
+    fn a_uuid_is_the_entitys_id_and_no_field() {
+        // Would store the id twice, and let the two differ.
+        let id = EntityId::from_bytes([7; 16]);
+        let incoming = Incoming::parse(json!({"id": id.to_string(), "name": "Guji"})).unwrap();
+        assert_eq!(incoming.id, Some(id));
+        assert_eq!(incoming.fields.len(), 1);
+    }
+
+    #[test]
+    fn a_value_that_is_no_json_is_refused_with_the_quoted_form() {
+        // Would leave a person guessing why `name=Guji` fails.
+        let error = "name=Guji".parse::<Assignment>().unwrap_err().to_string();
+        assert!(error.contains(r#"'name="Guji"'"#), "{error}");
+        assert!("=5".parse::<Assignment>().is_err() && "rating".parse::<Assignment>().is_err());
+        assert_eq!("a=b=1".parse::<Assignment>().unwrap_err().to_string().matches("'a=\"b=1\"'").count(), 1);
+    }
+}

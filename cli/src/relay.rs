@@ -1,0 +1,164 @@
+//! The verbs that talk to a relay: `sync` and `watch`.
+
+use std::io;
+use std::time::Instant;
+
+use headwater::model::json_from_value;
+use headwater::{
+    CollectionName, ConnectOptions, Connection, Origin, Patch, PatchKind, Patches, Phase, Replica, Status,
+    SyncOptions,
+};
+use serde_json::{Value as Json, json};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::args::{Options, Watch};
+use crate::failure::Failure;
+use crate::open::Missing;
+use crate::output::{Format, Output};
+use crate::record::ID_FIELD;
+
+pub(crate) fn sync(options: &Options, output: &mut Output) -> Result<(), Failure> {
+    let url = relay_url(options)?;
+    let replica = options.open(Missing::Create)?;
+    let space = replica.space(options.space.as_str());
+    let started = Instant::now();
+    let report = runtime()?.block_on(replica.sync(url, SyncOptions::new([space.id()])))?;
+    let elapsed = started.elapsed();
+    let human = || {
+        format!(
+            "pushed {} changes, pulled {}, rejected {}; {} bytes sent, {} received, in {:.0?}",
+            report.pushed, report.pulled, report.rejected, report.bytes_sent, report.bytes_received, elapsed
+        )
+    };
+    let json = json!({
+        "pushed": report.pushed,
+        "pulled": report.pulled,
+        "rejected": report.rejected,
+        "pending": space.pending()?,
+        "bytes_sent": report.bytes_sent,
+        "bytes_received": report.bytes_received,
+        "elapsed_ms": elapsed.as_millis() as u64,
+    });
+    output.result(human, &json)?;
+    match report.rejected {
+        0 => Ok(()),
+        rejected => Err(Failure::Rejected { rejected }),
+    }
+}
+
+pub(crate) fn watch(options: &Options, watch: &Watch, output: &mut Output) -> Result<(), Failure> {
+    let url = relay_url(options)?;
+    let replica = options.open(Missing::Create)?;
+    runtime()?.block_on(async {
+        let space = replica.space(options.space.as_str()).id();
+        // Before the connection, so that nothing that it brings is missed.
+        let mut patches = replica.patches();
+        let connect = ConnectOptions::new([space]);
+        let mut connection = replica.connect(url, connect)?;
+        tell_status(output.format(), &connection.status());
+        let printed = print_patches(&replica, watch, &mut patches, &mut connection, output).await;
+        connection.disconnect().await;
+        printed
+    })
+}
+
+/// Prints what changes until ctrl-c.
+async fn print_patches(
+    replica: &Replica,
+    watch: &Watch,
+    patches: &mut Patches,
+    connection: &mut Connection,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let mut phase = connection.status().phase;
+    let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
+    loop {
+        tokio::select! {
+            stopped = &mut stop => return Ok(stopped?),
+            patch = patches.next() => match patch {
+                Some(Ok(patch)) if concerns(&patch, watch.collection.as_ref()) => print_patch(replica, &patch, output)?,
+                Some(Ok(_)) => continue,
+                Some(Err(missed)) => {
+                    let json = json!({ "kind": "missed", "missed": missed.missed });
+                    output.result(|| format!("missed {} changes; `headwater ls` shows what is there now", missed.missed), &json)?;
+                }
+                None => return Ok(()),
+            },
+            status = connection.status_changed() => {
+                if status.phase == Phase::Error {
+                    return Err(Failure::Connection(status.error.unwrap_or_default()));
+                }
+                if status.phase != phase {
+                    phase = status.phase;
+                    tell_status(output.format(), &status);
+                }
+                continue;
+            }
+        }
+        // Whoever reads this waits for each line.
+        output.flush()?;
+    }
+}
+
+fn concerns(patch: &Patch, collection: Option<&CollectionName>) -> bool {
+    collection.is_none_or(|collection| *collection == patch.collection)
+}
+
+fn print_patch(replica: &Replica, patch: &Patch, output: &mut Output) -> Result<(), Failure> {
+    let record = replica.space(patch.space).dynamic(patch.collection.as_str())?.get(patch.entity)?;
+    // The values now, which can be newer than the patch; a field that was removed, or is so by now, is null.
+    let value = |name: &String| {
+        record.as_ref().and_then(|record| record.fields.get(name)).map_or(Json::Null, json_from_value)
+    };
+    let fields: serde_json::Map<String, Json> = patch
+        .fields
+        .iter()
+        .filter(|name| *name != ID_FIELD)
+        .map(|name| (name.clone(), value(name)))
+        .collect();
+    let kind = match patch.kind {
+        PatchKind::Created => "created",
+        PatchKind::Updated => "updated",
+        PatchKind::Deleted => "deleted",
+        PatchKind::Restored => "restored",
+        _ => "changed",
+    };
+    let origin = match patch.origin {
+        Origin::Local => "local",
+        Origin::Remote => "remote",
+    };
+    let human = || {
+        let set: Vec<String> = fields.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+        format!("{kind} {} {}{}", patch.collection, patch.entity, set.concat())
+    };
+    let json = json!({
+        "kind": kind, "collection": patch.collection.as_str(), "id": patch.entity.to_string(), "fields": fields, "origin": origin,
+    });
+    output.result(human, &json)
+}
+
+/// Tells people how the connection is; programs read the exit code and the changes.
+fn tell_status(format: Format, status: &Status) {
+    if format == Format::Json {
+        return;
+    }
+    let what = match status.phase {
+        Phase::Offline => "offline",
+        Phase::Connecting => "connecting",
+        Phase::Syncing => "syncing",
+        Phase::UpToDate => "up to date, waiting for changes (ctrl-c ends)",
+        _ => "not connected",
+    };
+    match &status.error {
+        Some(error) => eprintln!("{what}: {error}"),
+        None => eprintln!("{what}"),
+    }
+}
+
+fn relay_url(options: &Options) -> Result<&str, Failure> {
+    options.relay.as_deref().filter(|url| !url.is_empty()).ok_or(Failure::NoRelay)
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}

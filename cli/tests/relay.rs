@@ -1,0 +1,143 @@
+//! `sync` and `watch`, through the real binary.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(dead_code, reason = "not every test file uses every helper")]
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value as Json, json};
+use support::{Terminal, lines};
+use tempfile::TempDir;
+
+/// Long enough for a loaded machine, short enough to see that something hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A relay process of this test's own, on a free port. Gone when the test is.
+struct Relay {
+    child: Child,
+    url: String,
+    _data: TempDir,
+}
+
+impl Relay {
+    /// `None`, with a printed line, where the relay's binary was not built beside this one.
+    fn start() -> Option<Relay> {
+        let binary = std::path::Path::new(env!("CARGO_BIN_EXE_headwater")).with_file_name("headwater-relay");
+        if !binary.is_file() {
+            println!("skipped: there is no {}; `cargo build -p headwater-relay` makes it", binary.display());
+            return None;
+        }
+        let data = tempfile::tempdir().unwrap();
+        let mut child = Command::new(binary)
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on ").unwrap();
+        Some(Relay { child, url: format!("ws://{address}"), _data: data })
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ended = self.child.kill().and_then(|()| self.child.wait()).is_ok();
+    }
+}
+
+#[test]
+fn edits_of_two_devices_to_one_entity_both_arrive() {
+    // Would break what this is all for.
+    let Some(relay) = Relay::start() else { return };
+    let (a, b) = (Terminal::new(), Terminal::new());
+    let sync = ["sync", "--relay", &relay.url];
+    let id = a
+        .ok(&["put", "bags", r#"{"name": "Guji", "rating": 4, "notes": {"$text": "jasmine"}}"#])
+        .trim()
+        .to_owned();
+    let report = a.json(&sync);
+    assert_eq!(
+        (&report["pushed"], &report["rejected"], &report["pending"]),
+        (&json!(1), &json!(0), &json!(0))
+    );
+    assert!(report["bytes_sent"].as_u64() > Some(0) && report["elapsed_ms"].is_u64());
+    assert_eq!(b.json(&sync)["pulled"], 1);
+    a.ok(&["set", "bags", &id, "rating=5", r#"notes="bergamot, jasmine""#]);
+    b.ok(&["set", "bags", &id, r#"name="Guji Highland""#, r#"notes="jasmine, lime""#]);
+    for terminal in [&a, &b, &a] {
+        terminal.ok(&sync);
+    }
+    let merged = json!({"id": id, "name": "Guji Highland", "rating": 5, "notes": "bergamot, jasmine, lime"});
+    assert_eq!(a.json(&["get", "bags", &id]), merged);
+    assert_eq!(b.json(&["get", "bags", &id]), merged);
+    assert!(a.ok(&sync).starts_with("pushed 0 changes, pulled 0"));
+}
+
+#[test]
+fn a_relay_that_cannot_be_reached_has_exit_code_1() {
+    // Would let a script believe that its data is safe elsewhere.
+    let terminal = Terminal::new();
+    terminal.ok(&["put", "bags", "{}"]);
+    // Port 1 is reserved, and nothing listens there.
+    let error = terminal.error(1, &["sync", "--relay", "ws://127.0.0.1:1"]);
+    assert_eq!(error["kind"], "sync");
+    assert_eq!(terminal.json(&["status"])["pending"], 1);
+    assert_eq!(terminal.error(2, &["sync", "--relay", "carrier pigeon"])["kind"], "usage");
+}
+
+#[test]
+fn watch_prints_changes_as_they_come_and_ends_on_ctrl_c() {
+    // Would leave a script that waits for news without any, or running for ever.
+    let Some(relay) = Relay::start() else { return };
+    let (a, b) = (Terminal::new(), Terminal::new());
+    let mut command = b.command(&["watch", "bags", "--json", "--relay", &relay.url]);
+    let mut watch = command.stdout(Stdio::piped()).spawn().unwrap();
+    let news = lines_of(&mut watch);
+    let sync = ["sync", "--relay", &relay.url];
+    let id = a.ok(&["put", "bags", r#"{"name": "Guji"}"#]).trim().to_owned();
+    a.ok(&["put", "lists", "{}"]);
+    a.ok(&sync);
+    let created: Json = serde_json::from_str(&news.recv_timeout(PATIENCE).unwrap()).unwrap();
+    let expected = json!({"kind": "created", "collection": "bags", "id": id, "fields": {"name": "Guji"}, "origin": "remote"});
+    assert_eq!(created, expected);
+    a.ok(&["set", "bags", &id, "rating=5"]);
+    a.ok(&sync);
+    let updated = lines(&news.recv_timeout(PATIENCE).unwrap());
+    assert_eq!((&updated[0]["kind"], &updated[0]["fields"]), (&json!("updated"), &json!({"rating": 5})));
+    a.ok(&["rm", "bags", &id]);
+    a.ok(&sync);
+    assert_eq!(lines(&news.recv_timeout(PATIENCE).unwrap())[0]["kind"], "deleted");
+    interrupt(&watch);
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        match watch.try_wait().unwrap() {
+            Some(status) => break status,
+            None if Instant::now() > deadline => {
+                watch.kill().unwrap();
+                panic!("watch did not end");
+            }
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    assert_eq!(status.code(), Some(0));
+}
+
+/// The lines of a process as they come.
+fn lines_of(child: &mut Child) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    receiver
+}
+
+/// What ctrl-c does.
+fn interrupt(child: &Child) {
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+}

@@ -1,0 +1,208 @@
+use std::time::Duration;
+
+use headwater_storage::SpaceId;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::driver::{Command, Driver, Ended, Waiting, positions};
+use super::socket::RelayUrl;
+use super::{ConnectError, ConnectOptions, Phase, Status, SyncError, SyncOptions, SyncReport};
+use crate::replica::Replica;
+use crate::sync::client::{ClientConfig, Mode};
+
+/// Calls of `sync_now` that may wait at the same time.
+const COMMANDS_MAX: usize = 64;
+
+/// Keeps a replica in sync with a relay until it is dropped. Sync errors never reach the app's reads and writes: they show in the
+/// status, and the connection goes on trying.
+///
+/// ```no_run
+/// # async fn example(replica: headwater::Replica) -> Result<(), Box<dyn std::error::Error>> {
+/// use headwater::{ConnectOptions, SpaceId};
+/// let options = ConnectOptions::new([SpaceId::from_name("home")]);
+/// let mut connection = replica.connect("ws://127.0.0.1:8787", options)?;
+/// let report = connection.sync_now().await?;
+/// println!("{} up, {} down", report.pushed, report.pulled);
+/// let status = connection.status_changed().await;
+/// println!("{:?}", status.phase);
+/// connection.disconnect().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Connection {
+    replica: Replica,
+    spaces: Vec<SpaceId>,
+    commands: mpsc::Sender<Command>,
+    status: watch::Receiver<Status>,
+    task: JoinHandle<()>,
+}
+
+impl Replica {
+    /// Keeps spaces in sync with the relay at `url` (`ws://host:port`), reconnecting with backoff, until the connection is dropped.
+    ///
+    /// # Errors
+    /// When the URL is not one of a relay, or there is no tokio runtime. A relay that cannot be reached is no error: the status
+    /// says so.
+    pub fn connect(&self, url: &str, options: ConnectOptions) -> Result<Connection, ConnectError> {
+        let url = RelayUrl::parse(url)?;
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| ConnectError::NoRuntime)?;
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let (status_sender, status) = watch::channel(Status::default());
+        let spaces = options.spaces.clone();
+        let driver = Driver {
+            replica: self.clone(),
+            url,
+            status: status_sender,
+            waiting: Waiting::default(),
+            bytes_sent: 0,
+            bytes_received: 0,
+        };
+        let task = runtime.spawn(stay_connected(driver, options, inbox));
+        Ok(Connection { replica: self.clone(), spaces, commands, status, task })
+    }
+
+    /// Syncs once: pulls, pushes, and reports what was done.
+    ///
+    /// # Errors
+    /// When the round was not completed; what was synced by then stays synced.
+    ///
+    /// ```no_run
+    /// # async fn example(replica: headwater::Replica) -> Result<(), headwater::SyncError> {
+    /// use headwater::{SpaceId, SyncOptions};
+    /// let options = SyncOptions::new([SpaceId::from_name("home")]);
+    /// let report = replica.sync("ws://127.0.0.1:8787", options).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn sync(&self, url: &str, options: SyncOptions) -> Result<SyncReport, SyncError> {
+        let url = RelayUrl::parse(url)?;
+        let mut config = ClientConfig::new(self.device_id(), positions(self, &options.spaces)?);
+        config.mode = Mode::Once;
+        config.direction = options.direction;
+        config.push_changes_max = options.push_changes_max;
+        config.limits = options.limits;
+        let (status, _) = watch::channel(Status::default());
+        let (replica, waiting) = (self.clone(), Waiting::default());
+        let mut driver = Driver { replica, url, status, waiting, bytes_sent: 0, bytes_received: 0 };
+        let (answer, mut answered) = oneshot::channel();
+        driver.waiting.add(answer);
+        // Held, because a driver without a handle would stop at once.
+        let (_commands, mut inbox) = mpsc::channel(1);
+        let run = driver.run(config, options.connect_timeout, &mut inbox);
+        let ended = match tokio::time::timeout(options.timeout, run).await {
+            Ok(ended) => ended,
+            Err(_) => return Err(SyncError::TimedOut),
+        };
+        match (answered.try_recv(), ended) {
+            (Ok(Ok(mut report)), _) => {
+                (report.bytes_sent, report.bytes_received) = (driver.bytes_sent, driver.bytes_received);
+                Ok(report)
+            }
+            (_, Err(error)) | (Ok(Err(error)), _) => Err(error),
+            (Err(_), Ok(Ended::ComeBack(_))) => Err(SyncError::ConnectionLost("the relay is going away".to_owned())),
+            (Err(_), Ok(_)) => Err(SyncError::ConnectionLost("the round did not end".to_owned())),
+        }
+    }
+}
+
+impl Connection {
+    /// How it is doing now.
+    pub fn status(&self) -> Status {
+        let status = self.status.borrow().clone();
+        self.with_pending(status)
+    }
+
+    /// Waits until the status changes, and says how it is then.
+    pub async fn status_changed(&mut self) -> Status {
+        let is_over = self.status.changed().await.is_err();
+        let status = self.status.borrow_and_update().clone();
+        if is_over {
+            // The last status stays; a caller that loops must not spin.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        self.with_pending(status)
+    }
+
+    /// Makes sure that everything which was on either side before the call is on both, and reports what was done. Tries to
+    /// connect at once if it is offline.
+    ///
+    /// # Errors
+    /// When the round was not completed. The connection goes on trying.
+    pub async fn sync_now(&self) -> Result<SyncReport, SyncError> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::SyncNow(answer)).await.map_err(|_| SyncError::Disconnected)?;
+        answered.await.map_err(|_| SyncError::Disconnected)?
+    }
+
+    /// Ends the connection. What was not pushed waits in the outbox.
+    pub async fn disconnect(self) {
+        let Connection { commands, task, .. } = self;
+        drop(commands);
+        // A driver that panicked has ended the connection too.
+        let _ended = task.await.is_ok();
+    }
+
+    fn with_pending(&self, mut status: Status) -> Status {
+        status.pending = self.spaces.iter().map(|space| self.replica.store().outbox_len(*space)).sum();
+        status
+    }
+}
+
+/// Connects again and again until the handle is gone.
+async fn stay_connected(mut driver: Driver, options: ConnectOptions, mut commands: mpsc::Receiver<Command>) {
+    let mut backoff = options.backoff;
+    loop {
+        let was_even = driver.status.borrow().last_synced;
+        let ended = match positions(&driver.replica, &options.spaces) {
+            Ok(positions) => {
+                let mut config = ClientConfig::new(driver.replica.device_id(), positions);
+                config.direction = options.direction;
+                config.limits = options.limits;
+                driver.run(config, options.connect_timeout, &mut commands).await
+            }
+            Err(error) => Err(error),
+        };
+        if driver.status.borrow().last_synced != was_even {
+            backoff.reset();
+        }
+        let wait_ms = match ended {
+            Ok(Ended::Dropped) => break,
+            Ok(Ended::ComeBack(after_ms)) => {
+                driver.waiting.fail(&SyncError::ConnectionLost("the relay is going away".to_owned()));
+                offline(&driver, Phase::Offline, None);
+                // Jitter on top, or every client of a relay that restarts comes back in the same moment.
+                after_ms.saturating_add(rand::random::<u64>() % after_ms.saturating_add(1))
+            }
+            Ok(Ended::Done) => 0,
+            Err(error) => {
+                tracing::debug!(%error, "the connection ended");
+                driver.waiting.fail(&error);
+                let phase = if error.is_retryable() { Phase::Offline } else { Phase::Error };
+                offline(&driver, phase, Some(error.to_string()));
+                backoff.next_ms(rand::random())
+            }
+        };
+        let wait = tokio::time::sleep(Duration::from_millis(wait_ms));
+        tokio::pin!(wait);
+        tokio::select! {
+            () = &mut wait => {}
+            command = commands.recv() => match command {
+                // Somebody waits: no need to be patient.
+                Some(Command::SyncNow(answer)) => driver.waiting.add(answer),
+                None => break,
+            },
+        }
+    }
+    driver.waiting.fail(&SyncError::Disconnected);
+    offline(&driver, Phase::Offline, None);
+}
+
+fn offline(driver: &Driver, phase: Phase, error: Option<String>) {
+    driver.status.send_modify(|status| {
+        (status.phase, status.progress) = (phase, None);
+        if error.is_some() {
+            status.error = error;
+        }
+    });
+}

@@ -1,0 +1,16 @@
+//! The tokio driver: moves a session's frames over a WebSocket and does what it asks of the replica. It decides nothing about
+//! syncing itself; that is [`crate::sync`].
+
+mod connection;
+mod driver;
+mod error;
+mod options;
+mod socket;
+mod status;
+
+pub use connection::Connection;
+pub use error::{ConnectError, SyncError};
+pub use options::{ConnectOptions, SyncOptions};
+pub use status::{Phase, Progress, Status, SyncReport};
+
+pub use crate::sync::client::Direction;

@@ -1,0 +1,211 @@
+//! One entity as an Automerge document: the only module that touches Automerge's types.
+//!
+//! Local edits and incoming changes both end here. [`ingest`] is the one door for bytes from outside.
+
+mod diff;
+mod genesis;
+pub mod ingest;
+mod list;
+mod read;
+mod view;
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use automerge::transaction::{CommitOptions, Transaction};
+use automerge::{ActorId, Automerge, ReadDoc};
+use bytes::Bytes;
+use headwater_storage::ChangeHash;
+
+pub(crate) use diff::write_map;
+pub(crate) use genesis::Genesis;
+use ingest::{ChangeLimits, CheckedChange, IngestError, check_change};
+pub use view::EntityMeta;
+pub(crate) use view::{COLLECTION_KEY, DELETED_KEY, View, ViewError};
+
+use crate::model::Map;
+
+/// One entity, loaded: every change that is known of it, and the values that follow from them.
+///
+/// Most work needs no document: reads come from the view row. One is loaded to write, to merge, or to compare histories.
+///
+/// ```
+/// let document = headwater::document::Document::new();
+/// assert!(document.heads().is_empty());
+/// ```
+#[derive(Clone)]
+pub struct Document {
+    automerge: Automerge,
+    /// The changes that were applied, and those that wait for their dependencies.
+    known: HashSet<ChangeHash>,
+    /// How many bytes of changes are inside, a measure of the memory that it takes.
+    size_bytes: usize,
+}
+
+/// A change that this device just made, as it will be stored and sent.
+#[derive(Clone, Debug)]
+pub(crate) struct LocalChange {
+    pub(crate) hash: ChangeHash,
+    pub(crate) payload: Bytes,
+    pub(crate) time_ms: i64,
+    pub(crate) actor: Vec<u8>,
+}
+
+/// A local edit that could not be made. The document must be dropped and loaded again from its changes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// Lists and maps nest too deep; flatten the value.
+    #[error("lists and maps nest deeper than {}", crate::model::DEPTH_MAX)]
+    TooDeep,
+    /// The change would be larger than any relay accepts; split the edit.
+    #[error("the change has {size_bytes} bytes, the limit is {limit_bytes}")]
+    TooLarge {
+        /// The change's size.
+        size_bytes: usize,
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// A field name is reserved (it begins with `_`) or too long (above 1 KiB); rename it.
+    #[error("the field name `{0}` is reserved or too long")]
+    BadFieldName(String),
+    /// The merge engine refused the edit, which should not happen; the message says why.
+    #[error("the merge engine refused the edit: {0}")]
+    Engine(String),
+}
+
+impl Document {
+    /// A document without any change.
+    pub fn new() -> Document {
+        Document { automerge: Automerge::new(), known: HashSet::new(), size_bytes: 0 }
+    }
+
+    /// Builds the document from its changes, in any order. Changes whose dependencies are missing wait inside.
+    ///
+    /// # Errors
+    /// When one of the changes does not parse or does not apply; nothing is kept then.
+    pub fn from_changes(changes: impl IntoIterator<Item = Bytes>) -> Result<Document, IngestError> {
+        let mut document = Document::new();
+        let checked = changes
+            .into_iter()
+            .map(|payload| check_change(&payload, &ChangeLimits::stored()))
+            .collect::<Result<Vec<_>, _>>()?;
+        document.apply_checked(checked)?;
+        Ok(document)
+    }
+
+    /// Applies changes that came from outside. Known ones are passed over.
+    ///
+    /// # Errors
+    /// When a change does not parse or apply. The document is then unusable and must be built again without that change.
+    pub fn apply(&mut self, changes: &[Bytes]) -> Result<(), IngestError> {
+        let checked = changes
+            .iter()
+            .map(|payload| check_change(payload, &ChangeLimits::stored()))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.apply_checked(checked)
+    }
+
+    /// Applies changes that passed [`check_change`].
+    ///
+    /// # Errors
+    /// As for [`Document::apply`].
+    pub fn apply_checked(&mut self, changes: Vec<CheckedChange>) -> Result<(), IngestError> {
+        let fresh: Vec<CheckedChange> = changes.into_iter().filter(|change| self.known.insert(change.hash)).collect();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        self.size_bytes += fresh.iter().map(|change| change.payload.len()).sum::<usize>();
+        let parsed = fresh.into_iter().map(CheckedChange::into_parsed);
+        let automerge = &mut self.automerge;
+        match catch_unwind(AssertUnwindSafe(|| automerge.apply_changes(parsed.collect::<Vec<_>>()))) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(IngestError::DoesNotApply(error.to_string())),
+            Err(_) => Err(IngestError::EnginePanicked),
+        }
+    }
+
+    /// Whether a change is here, applied or waiting for its dependencies.
+    pub fn contains(&self, hash: &ChangeHash) -> bool {
+        self.known.contains(hash)
+    }
+
+    /// The changes that no other applied change depends on, in ascending order.
+    pub fn heads(&self) -> Vec<ChangeHash> {
+        let mut heads: Vec<ChangeHash> = self.automerge.get_heads().into_iter().map(|h| ChangeHash::from_bytes(h.0)).collect();
+        heads.sort_unstable();
+        heads
+    }
+
+    /// The bytes of one applied change.
+    pub fn change_bytes(&self, hash: &ChangeHash) -> Option<Bytes> {
+        let change = self.automerge.get_change_by_hash(&automerge::ChangeHash(*hash.as_bytes()))?;
+        Some(Bytes::copy_from_slice(change.raw_bytes()))
+    }
+
+    /// How many bytes of changes the document was built from.
+    pub fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+
+    /// The engine's own document, for the sync fallback in [`crate::sync`].
+    pub(crate) fn automerge(&self) -> &Automerge {
+        &self.automerge
+    }
+
+    pub(crate) fn automerge_mut(&mut self) -> &mut Automerge {
+        &mut self.automerge
+    }
+
+    /// Runs one local edit and returns the change that it made, if it changed anything.
+    ///
+    /// On an error the document may hold half of the edit: drop it.
+    pub(crate) fn edit(
+        &mut self,
+        actor: &[u8],
+        time_ms: i64,
+        write: impl FnOnce(&mut Transaction<'_>) -> Result<(), WriteError>,
+    ) -> Result<Option<LocalChange>, WriteError> {
+        let automerge = &mut self.automerge;
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            automerge.set_actor(ActorId::from(actor));
+            let mut transaction = automerge.transaction();
+            write(&mut transaction)?;
+            let (hash, _) = transaction.commit_with(CommitOptions::default().with_time(time_ms));
+            Ok::<_, WriteError>(hash.and_then(|_| automerge.get_last_local_change()))
+        }));
+        let Some(change) = made.map_err(|_| WriteError::Engine("it panicked".into()))?? else { return Ok(None) };
+        let limit_bytes = ChangeLimits::default().change_bytes_max;
+        let payload = Bytes::copy_from_slice(change.raw_bytes());
+        if payload.len() > limit_bytes {
+            return Err(WriteError::TooLarge { size_bytes: payload.len(), limit_bytes });
+        }
+        let hash = ChangeHash::from_bytes(change.hash().0);
+        self.known.insert(hash);
+        self.size_bytes += payload.len();
+        Ok(Some(LocalChange { hash, payload, time_ms, actor: actor.to_vec() }))
+    }
+
+    /// Every field of the root, Headwater's own included.
+    pub(crate) fn fields(&self) -> Result<Map, ViewError> {
+        read::root(&self.automerge)
+    }
+}
+
+impl Default for Document {
+    fn default() -> Document {
+        Document::new()
+    }
+}
+
+impl std::fmt::Debug for Document {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Document").field("changes", &self.known.len()).field("heads", &self.heads()).finish()
+    }
+}
+
+impl From<automerge::AutomergeError> for WriteError {
+    fn from(error: automerge::AutomergeError) -> WriteError {
+        WriteError::Engine(error.to_string())
+    }
+}

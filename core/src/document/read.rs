@@ -1,0 +1,48 @@
+//! A document's values, as of now: the winner of each field.
+
+use automerge::{Automerge, ObjId, ObjType, ROOT, ReadDoc, ScalarValueRef, ValueRef};
+
+use super::ViewError;
+use crate::model::{DEPTH_MAX, Map, Text, Value};
+
+pub(super) fn root(document: &Automerge) -> Result<Map, ViewError> {
+    map(document, &ROOT, 0)
+}
+
+// These recurse at most `DEPTH_MAX` deep, whatever the document holds.
+
+fn map(document: &Automerge, object: &ObjId, depth: usize) -> Result<Map, ViewError> {
+    document
+        .map_range(object, ..)
+        .map(|item| Ok((item.key.to_string(), value(document, &item.value, &|| item.id(), depth + 1)?)))
+        .collect()
+}
+
+fn value(document: &Automerge, value: &ValueRef<'_>, id: &dyn Fn() -> ObjId, depth: usize) -> Result<Value, ViewError> {
+    if depth > DEPTH_MAX {
+        return Err(ViewError::TooDeep);
+    }
+    Ok(match value {
+        ValueRef::Object(ObjType::Map | ObjType::Table) => Value::Map(map(document, &id(), depth)?),
+        ValueRef::Object(ObjType::List) => {
+            let items = document.list_range(id(), ..);
+            Value::List(items.map(|item| self::value(document, &item.value, &|| item.id(), depth + 1)).collect::<Result<_, _>>()?)
+        }
+        ValueRef::Object(ObjType::Text) => {
+            Value::Text(Text::from(document.text(id()).map_err(|error| ViewError::Unreadable(error.to_string()))?))
+        }
+        ValueRef::Scalar(scalar) => match scalar {
+            ScalarValueRef::Null => Value::Null,
+            ScalarValueRef::Boolean(v) => Value::Bool(*v),
+            ScalarValueRef::Int(v) => Value::Int(*v),
+            ScalarValueRef::Uint(v) => Value::from(*v),
+            ScalarValueRef::F64(v) => Value::Float(*v),
+            ScalarValueRef::Str(v) => Value::Str(v.to_string()),
+            ScalarValueRef::Bytes(v) => Value::Bytes(v.to_vec()),
+            ScalarValueRef::Counter(v) => Value::Counter(*v),
+            ScalarValueRef::Timestamp(v) => Value::Timestamp(*v),
+            // From a later Automerge: its bytes are all we can show, and they are kept in the document.
+            ScalarValueRef::Unknown { bytes, .. } => Value::Bytes(bytes.to_vec()),
+        },
+    })
+}

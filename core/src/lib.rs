@@ -1,0 +1,49 @@
+//! Headwater keeps an app's data in a local file and merges it, field by field, with other devices and people.
+//!
+//! An edit travels through the modules in this order:
+//!
+//! 1. [`model`]: an app's struct becomes a [`Value`], and back.
+//! 2. [`document`]: the difference between two values becomes one Automerge change; incoming changes are checked and applied.
+//! 3. [`replica`]: one redb transaction stores the change, the row that reads see, and the outbox entry.
+//! 4. [`sync`]: a session without sockets or clocks decides which frame goes out next, on both sides.
+//! 5. [`wire`]: a frame becomes bytes, and back.
+//! 6. [`client`]: a thin tokio driver moves those bytes over a WebSocket (feature `client`, on by default).
+//!
+//! ```
+//! use headwater::{Replica, Text};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct CoffeeBag {
+//!     name: String,
+//!     rating: f64,
+//!     notes: Text,
+//! }
+//!
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("journal.headwater");
+//! let replica = Replica::open(path)?;
+//! let bags = replica.space("home").collection::<CoffeeBag>("coffee_bags")?;
+//! let id = bags.insert(&CoffeeBag { name: "Guji".into(), rating: 4.0, notes: "juicy".into() })?.id;
+//! bags.update(id, |bag| bag.rating = 4.5)?;
+//! assert_eq!(bags.get(id)?.map(|bag| bag.rating), Some(4.5));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod model;
+pub mod document;
+pub mod replica;
+pub mod sync;
+pub mod wire;
+#[cfg(feature = "client")]
+pub mod client;
+
+#[cfg(feature = "client")]
+pub use client::{ConnectError, ConnectOptions, Connection, Direction, Phase, Progress, Status, SyncError, SyncOptions, SyncReport};
+pub use document::EntityMeta;
+pub use headwater_storage::{ChangeHash, CollectionName, DeviceId, EntityId, NameError, OpenError, SpaceId, StoreError};
+pub use model::{Counter, Keyed, Map, Text, Timestamp, Value};
+pub use replica::{
+    Collection, DynamicCollection, EditError, Environment, Origin, Patch, PatchKind, Patches, ReadError, Receipt, ReceiptError, Record,
+    Replica, Space, Written,
+};

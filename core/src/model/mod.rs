@@ -1,0 +1,30 @@
+//! The value model: what an entity's fields can hold, and how Rust structs map to it.
+
+mod decode;
+mod encode;
+mod json;
+mod row;
+mod scalar;
+mod shape;
+mod text;
+mod value;
+
+pub use decode::{DecodeError, from_map};
+pub use encode::{EncodeError, to_map};
+pub use json::{JsonError, json_from_map, json_from_value, map_from_json, value_from_json};
+pub(crate) use row::{decode_value, encode_value};
+pub use scalar::{Counter, IdField, KeyField, Keyed, Timestamp};
+pub(crate) use shape::{Container, Shape};
+pub(crate) use text::difference as text_difference;
+pub use text::{Splice, Text};
+pub use value::{ContainerKind, Map, Value};
+
+/// How deep lists and maps may nest inside an entity. Deeper values are refused on write and on read.
+pub const DEPTH_MAX: usize = 64;
+
+/// Newtype names by which the scalar types of this module announce themselves to our serializer; every other format
+/// passes a newtype through and sees the plain value inside.
+pub(crate) const TEXT_NAME: &str = "$headwater::Text";
+pub(crate) const COUNTER_NAME: &str = "$headwater::Counter";
+pub(crate) const TIMESTAMP_NAME: &str = "$headwater::Timestamp";
+pub(crate) const KEYED_NAME: &str = "$headwater::Keyed";

@@ -1,0 +1,204 @@
+use std::collections::BTreeMap;
+
+use super::{DEPTH_MAX, Text};
+
+/// The fields of an entity, or of a map inside one, by name.
+pub type Map = BTreeMap<String, Value>;
+
+/// Anything a field can hold.
+///
+/// Numbers compare and read leniently: `5`, `5u` and `5.0` are the same number to a typed reader. A UUID is written as its
+/// hyphenated string, which is what JavaScript and SQL readers expect.
+///
+/// ```
+/// use headwater::model::{Map, Value};
+/// let mut fields = Map::new();
+/// fields.insert("name".into(), Value::from("Guji"));
+/// fields.insert("rating".into(), Value::from(4.5));
+/// assert_eq!(fields["name"].as_str(), Some("Guji"));
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// No value. A field that holds `Null` exists; a field that was deleted does not.
+    Null,
+    /// True or false.
+    Bool(bool),
+    /// A signed integer.
+    Int(i64),
+    /// An unsigned integer above `i64::MAX`; smaller ones are read as [`Value::Int`].
+    Uint(u64),
+    /// A floating point number.
+    Float(f64),
+    /// A string that is replaced as a whole.
+    Str(String),
+    /// Bytes that are replaced as a whole.
+    Bytes(Vec<u8>),
+    /// Milliseconds since 1970-01-01 UTC.
+    Timestamp(i64),
+    /// A number that concurrent edits add up in.
+    Counter(i64),
+    /// A string that concurrent edits merge in, character by character.
+    Text(Text),
+    /// An ordered list.
+    List(Vec<Value>),
+    /// A list whose elements are maps, matched by the field named here. Reads give [`Value::List`].
+    Keyed(String, Vec<Value>),
+    /// A map by name.
+    Map(Map),
+}
+
+/// The kinds of value that merge inside instead of being replaced, and so must be created once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ContainerKind {
+    /// A [`Value::Text`].
+    Text,
+    /// A [`Value::List`].
+    List,
+    /// A [`Value::Map`].
+    Map,
+    /// A [`Value::Counter`].
+    Counter,
+}
+
+impl Value {
+    /// The string inside a string or a text.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Value::Str(s) => Some(s),
+            Value::Text(t) => Some(t.as_str()),
+            _ => None,
+        }
+    }
+
+    /// The number inside an integer, counter or integral float, where it fits.
+    pub fn as_i64(&self) -> Option<i64> {
+        match self {
+            Value::Int(i) | Value::Counter(i) => Some(*i),
+            Value::Uint(u) => i64::try_from(*u).ok(),
+            // 2^63 itself is a float but no i64, hence the strict upper bound.
+            Value::Float(f) if f.fract() == 0.0 && *f >= -(2f64.powi(63)) && *f < 2f64.powi(63) => Some(*f as i64),
+            _ => None,
+        }
+    }
+
+    /// The number inside any numeric value.
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            Value::Int(i) | Value::Counter(i) => Some(*i as f64),
+            Value::Uint(u) => Some(*u as f64),
+            Value::Float(f) => Some(*f),
+            _ => None,
+        }
+    }
+
+    /// The map inside, if this is one.
+    pub fn as_map(&self) -> Option<&Map> {
+        match self {
+            Value::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// The elements, if this is a list of either kind.
+    pub fn as_list(&self) -> Option<&[Value]> {
+        match self {
+            Value::List(items) | Value::Keyed(_, items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// Which container this value lives in, if it merges inside.
+    pub fn container_kind(&self) -> Option<ContainerKind> {
+        match self {
+            Value::Text(_) => Some(ContainerKind::Text),
+            Value::List(_) | Value::Keyed(..) => Some(ContainerKind::List),
+            Value::Map(_) => Some(ContainerKind::Map),
+            Value::Counter(_) => Some(ContainerKind::Counter),
+            _ => None,
+        }
+    }
+
+    /// Whether the two are the same to a reader: numbers by amount, strings and texts by content.
+    pub fn same(&self, other: &Value) -> bool {
+        match (self, other) {
+            (Value::Timestamp(a), Value::Timestamp(b)) => a == b,
+            (Value::Map(a), Value::Map(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|((ka, va), (kb, vb))| ka == kb && va.same(vb))
+            }
+            (Value::Null, Value::Null) => true,
+            (Value::Bool(a), Value::Bool(b)) => a == b,
+            (Value::Bytes(a), Value::Bytes(b)) => a == b,
+            _ => {
+                if let (Some(a), Some(b)) = (self.as_str(), other.as_str()) {
+                    return a == b;
+                }
+                if let (Some(a), Some(b)) = (self.as_list(), other.as_list()) {
+                    return a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same(b));
+                }
+                match (self.as_i64(), other.as_i64()) {
+                    (Some(a), Some(b)) => a == b,
+                    // NaN is the same as NaN here, or an update would write it again every time.
+                    _ => match (self.as_f64(), other.as_f64()) {
+                        (Some(a), Some(b)) => a == b || (a.is_nan() && b.is_nan()),
+                        _ => false,
+                    },
+                }
+            }
+        }
+    }
+
+    /// Whether lists and maps nest at most [`DEPTH_MAX`] deep, where this value itself is at `depth`.
+    pub(crate) fn fits_depth(&self, depth: usize) -> bool {
+        if depth > DEPTH_MAX {
+            return false;
+        }
+        match self {
+            Value::List(items) | Value::Keyed(_, items) => items.iter().all(|item| item.fits_depth(depth + 1)),
+            Value::Map(map) => map.values().all(|value| value.fits_depth(depth + 1)),
+            _ => true,
+        }
+    }
+}
+
+macro_rules! value_from {
+    ($($from:ty => |$v:ident| $into:expr;)*) => {
+        $(impl From<$from> for Value {
+            fn from($v: $from) -> Value {
+                $into
+            }
+        })*
+    };
+}
+
+value_from! {
+    bool => |v| Value::Bool(v);
+    i32 => |v| Value::Int(v.into());
+    i64 => |v| Value::Int(v);
+    u32 => |v| Value::Int(v.into());
+    u64 => |v| i64::try_from(v).map_or(Value::Uint(v), Value::Int);
+    f64 => |v| Value::Float(v);
+    &str => |v| Value::Str(v.to_owned());
+    String => |v| Value::Str(v);
+    Vec<u8> => |v| Value::Bytes(v);
+    Vec<Value> => |v| Value::List(v);
+    Map => |v| Value::Map(v);
+    Text => |v| Value::Text(v);
+    uuid::Uuid => |v| Value::Str(v.to_string());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_any_type_are_the_same_amount() {
+        // Would fail if a JavaScript client's `1` counted as a change of our `1.0`.
+        assert!(Value::Int(1).same(&Value::Float(1.0)));
+        assert!(Value::Uint(7).same(&Value::Int(7)));
+        assert!(Value::Float(f64::NAN).same(&Value::Float(f64::NAN)));
+        assert!(!Value::Int(1).same(&Value::Float(1.5)));
+        assert!(!Value::Int(i64::MAX).same(&Value::Uint(u64::MAX)));
+        assert!(!Value::Bool(true).same(&Value::Int(1)));
+        assert_eq!(Value::Float(2f64.powi(63)).as_i64(), None);
+    }
+}

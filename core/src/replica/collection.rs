@@ -1,0 +1,196 @@
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use headwater_storage::{CollectionName, EntityId, SpaceId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::dynamic::{DynamicCollection, Records};
+use super::mutate::{Attempt, EntityEdit, Tombstone, without_reserved};
+use super::{EditError, ReadError, Receipt, Replica, Written};
+use crate::document::{EntityMeta, Genesis, View};
+use crate::model::{Map, Shape, from_map, to_map};
+
+/// A collection of entities of one Rust type. Cheap to clone.
+///
+/// ```
+/// use headwater::{Counter, Replica, Text};
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Bag { name: String, notes: Text, brewed: Counter }
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let replica = Replica::open(directory.path().join("r"))?;
+/// let bags = replica.space("home").collection::<Bag>("coffee_bags")?;
+/// let id = bags.insert(&Bag { name: "Guji".into(), notes: "juicy".into(), brewed: Counter::new(0) })?.id;
+/// bags.update(id, |bag| {
+///     bag.notes.push_str(" and sweet");
+///     bag.brewed.increment(1);
+/// })?;
+/// bags.delete(id)?;
+/// assert!(bags.get(id)?.is_none());
+/// bags.restore(id)?;
+/// assert_eq!(bags.get(id)?.map(|bag| bag.notes.to_string()), Some("juicy and sweet".into()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Collection<T> {
+    entities: DynamicCollection,
+    /// What `T` says of the containers in it, worked out once.
+    schema: Arc<Schema>,
+    marker: PhantomData<fn() -> T>,
+}
+
+struct Schema {
+    shape: Shape,
+    genesis: Genesis,
+}
+
+impl<T> Clone for Collection<T> {
+    fn clone(&self) -> Self {
+        Collection { entities: self.entities.clone(), schema: self.schema.clone(), marker: PhantomData }
+    }
+}
+
+impl<T> std::fmt::Debug for Collection<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.entities.fmt(f)
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Collection<T> {
+    pub(super) fn new(replica: Replica, space: SpaceId, name: CollectionName) -> Result<Self, EditError> {
+        let shape = Shape::of::<T>();
+        let genesis = Genesis::new(&name, &shape)?;
+        let entities = DynamicCollection::new(replica, space, name);
+        Ok(Collection { entities, schema: Arc::new(Schema { shape, genesis }), marker: PhantomData })
+    }
+
+    /// The same collection as fields by name.
+    pub fn as_dynamic(&self) -> &DynamicCollection {
+        &self.entities
+    }
+
+    /// Adds an entity with a new id. Durable on this device when it returns.
+    ///
+    /// # Errors
+    /// See [`EditError`].
+    pub fn insert(&self, entity: &T) -> Result<Written, EditError> {
+        let id = self.entities.replica.new_entity();
+        Ok(Written { id, receipt: self.insert_with_id(id, entity)? })
+    }
+
+    /// Adds an entity with an id of the caller's, such as one from an older store.
+    ///
+    /// # Errors
+    /// When the id is taken; otherwise see [`EditError`].
+    pub fn insert_with_id(&self, id: EntityId, entity: &T) -> Result<Receipt, EditError> {
+        self.insert_all([(id, entity)])
+    }
+
+    /// Adds several entities in one transaction: all or none.
+    ///
+    /// # Errors
+    /// When one of the ids is taken; otherwise see [`EditError`].
+    pub fn insert_all<'a>(&self, entities: impl IntoIterator<Item = (EntityId, &'a T)>) -> Result<Receipt, EditError>
+    where
+        T: 'a,
+    {
+        let mut edits = Vec::new();
+        for (entity, value) in entities {
+            let after = to_map(value)?;
+            edits.push(EntityEdit { entity, base: None, before: Map::new(), after, tombstone: Tombstone::Leave });
+        }
+        let first = edits.first().map(|edit| edit.entity);
+        match (self.write(edits)?, first) {
+            (Attempt::Committed(receipt), _) => Ok(receipt),
+            (Attempt::Stale, Some(id)) => Err(EditError::Exists(id)),
+            (Attempt::Stale, None) => Err(EditError::Exists(EntityId::from_bytes([0; 16]))),
+        }
+    }
+
+    /// Reads an entity. `None` if there is none, or it is deleted.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn get(&self, id: EntityId) -> Result<Option<T>, ReadError> {
+        match self.entities.view(id)? {
+            Some(view) if view.deleted.is_none() => self.decode(id, view.fields).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// What is known of an entity beside its fields, deleted or not.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn meta(&self, id: EntityId) -> Result<Option<EntityMeta>, ReadError> {
+        self.entities.meta(id)
+    }
+
+    /// Changes an entity. Only what `edit` changed is written, so whatever another device changed meanwhile stays.
+    ///
+    /// If another write comes between, the entity is read again and `edit` runs again on what is there now.
+    ///
+    /// # Errors
+    /// When there is no such entity; otherwise see [`EditError`].
+    pub fn update(&self, id: EntityId, mut edit: impl FnMut(&mut T)) -> Result<Receipt, EditError> {
+        loop {
+            let view = self.entities.view(id)?.filter(|view| view.deleted.is_none()).ok_or(EditError::NotFound(id))?;
+            let mut entity = self.decode(id, view.fields.clone())?;
+            let before = to_map(&entity)?;
+            edit(&mut entity);
+            let after = to_map(&entity)?;
+            let change = EntityEdit { entity: id, base: Some(view), before, after, tombstone: Tombstone::Leave };
+            if let Attempt::Committed(receipt) = self.write(vec![change])? {
+                return Ok(receipt);
+            }
+        }
+    }
+
+    /// Deletes an entity: it is marked, on every device, and can be restored.
+    ///
+    /// # Errors
+    /// When there is no such entity; otherwise see [`EditError`].
+    pub fn delete(&self, id: EntityId) -> Result<Receipt, EditError> {
+        self.entities.delete(id)
+    }
+
+    /// Takes a deletion back. An entity that is not deleted stays as it is.
+    ///
+    /// # Errors
+    /// When there never was such an entity; otherwise see [`EditError`].
+    pub fn restore(&self, id: EntityId) -> Result<Receipt, EditError> {
+        self.entities.restore(id)
+    }
+
+    /// All entities that are not deleted, in ascending order of their ids, read a page at a time.
+    pub fn iter(&self) -> impl Iterator<Item = Result<(EntityId, T), ReadError>> {
+        let records = Records::new(self.entities.clone());
+        records.map(|record| record.and_then(|record| Ok((record.id, self.decode(record.id, record.fields)?))))
+    }
+
+    /// All entities that are not deleted.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn list(&self) -> Result<Vec<(EntityId, T)>, ReadError> {
+        self.iter().collect()
+    }
+
+    fn write(&self, edits: Vec<EntityEdit>) -> Result<Attempt, EditError> {
+        let DynamicCollection { replica, space, name } = &self.entities;
+        replica.write(*space, name, Some(&self.schema.genesis), edits)
+    }
+
+    fn decode(&self, entity: EntityId, fields: Map) -> Result<T, ReadError> {
+        let mut fields = without_reserved(fields);
+        self.schema.shape.fill(&mut fields);
+        from_map(fields).map_err(|error| ReadError::Decode { entity, error })
+    }
+}
+
+impl View {
+    /// Whether the entity exists and is not deleted.
+    pub(super) fn is_live(&self) -> bool {
+        self.exists() && self.deleted.is_none()
+    }
+}

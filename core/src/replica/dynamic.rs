@@ -1,0 +1,226 @@
+use headwater_storage::{CollectionName, EntityId, SpaceId};
+
+use super::mutate::{Attempt, EntityEdit, Tombstone};
+use super::{EditError, ReadError, Receipt, Replica, Written};
+use crate::document::{EntityMeta, View};
+use crate::model::Map;
+
+/// Rows read from the store at a time.
+const PAGE_ROWS: usize = 256;
+
+/// A collection of entities as fields by name: for tools, and for apps without a fixed schema. Cheap to clone.
+///
+/// ```
+/// use headwater::{Map, Replica, Value};
+/// # let directory = tempfile::tempdir()?;
+/// # let replica = Replica::open(directory.path().join("r"))?;
+/// let bags = replica.space("home").dynamic("coffee_bags")?;
+/// let id = bags.insert(Map::from([("name".into(), "Guji".into()), ("rating".into(), 4.into())]))?.id;
+/// bags.set(id, Map::from([("rating".into(), 5.into())]))?;
+/// assert_eq!(bags.get(id)?.map(|bag| bag.fields["rating"].clone()), Some(Value::Int(5)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct DynamicCollection {
+    pub(super) replica: Replica,
+    pub(super) space: SpaceId,
+    pub(super) name: CollectionName,
+}
+
+/// One entity as fields by name.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Record {
+    /// Its id.
+    pub id: EntityId,
+    /// Its fields.
+    pub fields: Map,
+    /// What is known of it beside its fields.
+    pub meta: EntityMeta,
+}
+
+impl DynamicCollection {
+    pub(super) fn new(replica: Replica, space: SpaceId, name: CollectionName) -> DynamicCollection {
+        DynamicCollection { replica, space, name }
+    }
+
+    /// The collection's name.
+    pub fn name(&self) -> &CollectionName {
+        &self.name
+    }
+
+    /// Adds an entity with a new id. Durable on this device when it returns.
+    ///
+    /// # Errors
+    /// See [`EditError`].
+    pub fn insert(&self, fields: Map) -> Result<Written, EditError> {
+        let id = self.replica.new_entity();
+        Ok(Written { id, receipt: self.upsert_all(vec![(id, fields)])? })
+    }
+
+    /// Reads an entity. `None` if there is none, or it is deleted.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn get(&self, id: EntityId) -> Result<Option<Record>, ReadError> {
+        Ok(self.view(id)?.filter(View::is_live).map(|view| Record::new(id, view)))
+    }
+
+    /// What is known of an entity beside its fields, deleted or not.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn meta(&self, id: EntityId) -> Result<Option<EntityMeta>, ReadError> {
+        let Some(row) = self.replica.store().row(self.space, &self.name, id)? else { return Ok(None) };
+        let view = View::decode_header(&row).map_err(|error| ReadError::Damaged { entity: id, error })?;
+        Ok(view.exists().then(|| view.meta()))
+    }
+
+    /// Sets the given fields of an entity, and leaves the others. A field that holds a text takes the difference to the new
+    /// string, a counter the difference to the new number, a map or list what changed inside.
+    ///
+    /// # Errors
+    /// When there is no such entity; otherwise see [`EditError`].
+    pub fn set(&self, id: EntityId, fields: Map) -> Result<Receipt, EditError> {
+        self.edit(id, |view| match view.is_live() {
+            true => Some((seen(view, &fields), fields.clone(), Tombstone::Leave)),
+            false => None,
+        })
+    }
+
+    /// Removes fields of an entity.
+    ///
+    /// # Errors
+    /// When there is no such entity; otherwise see [`EditError`].
+    pub fn unset(&self, id: EntityId, fields: &[&str]) -> Result<Receipt, EditError> {
+        self.edit(id, |view| {
+            let gone = view.fields.iter().filter(|(name, _)| fields.contains(&name.as_str()));
+            let before = gone.map(|(name, value)| (name.clone(), value.clone())).collect();
+            view.is_live().then(|| (before, Map::new(), Tombstone::Leave))
+        })
+    }
+
+    /// Adds the entities whose ids are new, and sets the given fields of those that exist (restoring deleted ones), all in one
+    /// transaction.
+    ///
+    /// # Errors
+    /// When an id belongs to another collection; otherwise see [`EditError`].
+    pub fn upsert_all(&self, entities: Vec<(EntityId, Map)>) -> Result<Receipt, EditError> {
+        loop {
+            let mut edits = Vec::with_capacity(entities.len());
+            for (entity, fields) in &entities {
+                let base = self.view(*entity)?;
+                let before = base.as_ref().map_or_else(Map::new, |view| seen(view, fields));
+                let tombstone = match base.as_ref().and_then(|view| view.deleted) {
+                    Some(_) => Tombstone::Remove,
+                    None => Tombstone::Leave,
+                };
+                edits.push(EntityEdit { entity: *entity, base, before, after: fields.clone(), tombstone });
+            }
+            if let Attempt::Committed(receipt) = self.replica.write(self.space, &self.name, None, edits)? {
+                return Ok(receipt);
+            }
+        }
+    }
+
+    /// Deletes an entity: it is marked, on every device, and can be restored.
+    ///
+    /// # Errors
+    /// When there is no such entity; otherwise see [`EditError`].
+    pub fn delete(&self, id: EntityId) -> Result<Receipt, EditError> {
+        self.edit(id, |view| view.is_live().then(|| (Map::new(), Map::new(), Tombstone::Set)))
+    }
+
+    /// Takes a deletion back. An entity that is not deleted stays as it is.
+    ///
+    /// # Errors
+    /// When there never was such an entity; otherwise see [`EditError`].
+    pub fn restore(&self, id: EntityId) -> Result<Receipt, EditError> {
+        self.edit(id, |view| {
+            let tombstone = if view.deleted.is_some() { Tombstone::Remove } else { Tombstone::Leave };
+            Some((Map::new(), Map::new(), tombstone))
+        })
+    }
+
+    /// All entities that are not deleted, in ascending order of their ids, read a page at a time.
+    pub fn iter(&self) -> impl Iterator<Item = Result<Record, ReadError>> + use<> {
+        Records::new(self.clone())
+    }
+
+    pub(super) fn view(&self, id: EntityId) -> Result<Option<View>, ReadError> {
+        let Some(row) = self.replica.store().row(self.space, &self.name, id)? else { return Ok(None) };
+        View::decode(&row).map(Some).map_err(|error| ReadError::Damaged { entity: id, error })
+    }
+
+    /// Repeats `plan` on what is there until no other write comes between.
+    fn edit(
+        &self,
+        entity: EntityId,
+        plan: impl Fn(&View) -> Option<(Map, Map, Tombstone)>,
+    ) -> Result<Receipt, EditError> {
+        loop {
+            let view = self.view(entity)?.filter(View::exists).ok_or(EditError::NotFound(entity))?;
+            let (before, after, tombstone) = plan(&view).ok_or(EditError::NotFound(entity))?;
+            let edit = EntityEdit { entity, base: Some(view), before, after, tombstone };
+            if let Attempt::Committed(receipt) = self.replica.write(self.space, &self.name, None, vec![edit])? {
+                return Ok(receipt);
+            }
+        }
+    }
+}
+
+impl Record {
+    fn new(id: EntityId, view: View) -> Record {
+        Record { id, meta: view.meta(), fields: view.fields }
+    }
+}
+
+/// What is there now of the fields that are about to be set.
+fn seen(view: &View, fields: &Map) -> Map {
+    view.fields.iter().filter(|(name, _)| fields.contains_key(*name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// The live entities of a collection, a page at a time.
+pub(super) struct Records {
+    collection: DynamicCollection,
+    page: std::vec::IntoIter<(EntityId, bytes::Bytes)>,
+    after: Option<EntityId>,
+    is_done: bool,
+}
+
+impl Records {
+    pub(super) fn new(collection: DynamicCollection) -> Records {
+        Records { collection, page: Vec::new().into_iter(), after: None, is_done: false }
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<Record, ReadError>;
+
+    fn next(&mut self) -> Option<Result<Record, ReadError>> {
+        loop {
+            if let Some((entity, row)) = self.page.next() {
+                self.after = Some(entity);
+                match View::decode(&row) {
+                    Ok(view) if view.is_live() => return Some(Ok(Record::new(entity, view))),
+                    Ok(_) => continue,
+                    Err(error) => return Some(Err(ReadError::Damaged { entity, error })),
+                }
+            }
+            if self.is_done {
+                return None;
+            }
+            let DynamicCollection { replica, space, name } = &self.collection;
+            match replica.store().rows(*space, name, self.after, PAGE_ROWS) {
+                Ok(page) => {
+                    self.is_done = page.len() < PAGE_ROWS;
+                    self.page = page.into_iter();
+                }
+                Err(error) => {
+                    self.is_done = true;
+                    return Some(Err(error.into()));
+                }
+            }
+        }
+    }
+}

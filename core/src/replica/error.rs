@@ -1,0 +1,91 @@
+use headwater_storage::{CommitError, EntityId, NameError, StoreError};
+
+use crate::document::ingest::IngestError;
+use crate::document::{ViewError, WriteError};
+use crate::model::{DecodeError, EncodeError};
+
+/// A read that failed. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The store failed; see [`StoreError`] for whether to open the replica again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The entity does not fit the Rust type; read it with another type, or as fields.
+    #[error("entity {entity}: {error}")]
+    Decode {
+        /// Which entity.
+        entity: EntityId,
+        /// What did not fit, and where.
+        error: DecodeError,
+    },
+    /// The stored row is damaged; its changes are not.
+    #[error("entity {entity}: {error}")]
+    Damaged {
+        /// Which entity.
+        entity: EntityId,
+        /// What is wrong with it.
+        error: ViewError,
+    },
+}
+
+/// An edit that was not made. Nothing of it was stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EditError {
+    /// There is no such entity in this collection, or it is deleted; `restore` brings a deleted one back.
+    #[error("there is no entity {0} in this collection")]
+    NotFound(EntityId),
+    /// An entity with this id exists already, perhaps deleted or in another collection.
+    #[error("entity {0} exists already")]
+    Exists(EntityId),
+    /// The collection's name is not one.
+    #[error(transparent)]
+    BadName(#[from] NameError),
+    /// Reading the entity failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The new value has no place in the value model.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The edit cannot become a change.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// One of the entity's stored changes does not load any more.
+    #[error("entity {entity} does not load: {error}")]
+    Unloadable {
+        /// Which entity.
+        entity: EntityId,
+        /// Why.
+        error: IngestError,
+    },
+    /// The result cannot be shown.
+    #[error("entity {entity}: {error}")]
+    View {
+        /// Which entity.
+        entity: EntityId,
+        /// Why.
+        error: ViewError,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+impl From<StoreError> for EditError {
+    fn from(error: StoreError) -> EditError {
+        EditError::Read(ReadError::Store(error))
+    }
+}
+
+/// A merge that was not stored; it can be tried again. A change that is itself the problem is set aside instead.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MergeError {
+    /// The store could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store could not be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}

@@ -1,0 +1,237 @@
+//! One device's copy of its spaces: reads from the stored rows, one way to write, one way to merge.
+//!
+//! Local and remote edits share the document module, one redb transaction and one notification ([`Patch`]).
+
+mod cache;
+mod collection;
+mod dynamic;
+mod error;
+mod merge;
+mod mutate;
+mod receipt;
+mod space;
+mod supply;
+mod watch;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use headwater_storage::{DeviceId, EntityId, NewReplica, OpenError, ReplicaStore, SpaceId, StorageBackend};
+use tokio::sync::{broadcast, watch as tokio_watch};
+
+pub use collection::Collection;
+pub use dynamic::{DynamicCollection, Record};
+pub use error::{EditError, MergeError, ReadError};
+pub use merge::{Merged, MergeRequest};
+pub use receipt::{Receipt, ReceiptError, Written};
+pub use space::Space;
+pub use supply::EntityPosition;
+pub use watch::{Origin, Patch, PatchKind, Patches};
+
+use cache::DocumentCache;
+
+/// The length of an actor id that Headwater makes: the device id, then 8 bytes that are new in each opening. A file that was
+/// copied or restored therefore never continues another opening's sequence of changes.
+pub(crate) const ACTOR_BYTES: usize = 24;
+
+/// Patches that a slow listener may fall behind before it has to read again from the start.
+const PATCHES_BUFFERED_MAX: usize = 4096;
+
+/// Where a replica gets the time and its random numbers from. The default asks the operating system; a simulator passes its own.
+///
+/// ```
+/// use headwater::{Environment, Replica};
+/// struct Fixed;
+/// impl Environment for Fixed {
+///     fn now_ms(&self) -> u64 { 1_700_000_000_000 }
+///     fn random(&self) -> u128 { 4 }
+/// }
+/// let replica = Replica::in_memory(Fixed).unwrap();
+/// # drop(replica);
+/// ```
+pub trait Environment: Send + Sync + 'static {
+    /// Milliseconds since 1970-01-01 UTC.
+    fn now_ms(&self) -> u64;
+    /// 128 random bits, different in every call.
+    fn random(&self) -> u128;
+}
+
+struct System;
+
+impl Environment for System {
+    fn now_ms(&self) -> u64 {
+        // A clock before 1970 reads as 1970: times are for people, no decision rests on them.
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64)
+    }
+
+    fn random(&self) -> u128 {
+        uuid::Uuid::new_v4().as_u128()
+    }
+}
+
+/// One device's copy: a file, and the handle to it. Cheap to clone, and all clones are the same replica.
+///
+/// Calls block for as long as the disk takes, which is well under a millisecond for a read and about one flush for a write; from
+/// async code, use `spawn_blocking` where that matters.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("journal.headwater");
+/// let replica = headwater::Replica::open(&path)?;
+/// let device = replica.device_id();
+/// drop(replica);
+/// assert_eq!(headwater::Replica::open(&path)?.device_id(), device);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Replica {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: ReplicaStore,
+    environment: Box<dyn Environment>,
+    actor: [u8; ACTOR_BYTES],
+    /// Held through every write and merge, so that a document and its stored changes never part. A std mutex, because nothing
+    /// awaits while holding it.
+    documents: Mutex<DocumentCache>,
+    patches: broadcast::Sender<Patch>,
+    /// Counts the commits that touched an outbox: those who wait for one look again when it moves.
+    outbox_moves: tokio_watch::Sender<u64>,
+    /// Counts the local commits that put something into an outbox: a connection pushes when it moves.
+    local_commits: tokio_watch::Sender<u64>,
+}
+
+impl Replica {
+    /// Opens the replica at `path`, creating it and its directory if there is none. Needs no network and no account.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. A file of something else, or of a newer version, is refused and left as it is.
+    pub fn open(path: impl AsRef<Path>) -> Result<Replica, OpenError> {
+        Replica::open_with(path, System)
+    }
+
+    /// As [`Replica::open`], with the caller's clock and randomness.
+    ///
+    /// # Errors
+    /// As for [`Replica::open`].
+    pub fn open_with(path: impl AsRef<Path>, environment: impl Environment) -> Result<Replica, OpenError> {
+        let new = new_replica(&environment);
+        Ok(Replica::new(ReplicaStore::open(path, new)?, environment))
+    }
+
+    /// A replica in memory that is gone when the last handle is dropped: for tests and previews.
+    ///
+    /// # Errors
+    /// As for [`Replica::open`].
+    pub fn in_memory(environment: impl Environment) -> Result<Replica, OpenError> {
+        Replica::open_backend(headwater_storage::InMemoryBackend::new(), environment)
+    }
+
+    /// A replica on a storage backend of the caller's, such as a simulated disk.
+    ///
+    /// # Errors
+    /// As for [`Replica::open`].
+    pub fn open_backend(backend: impl StorageBackend, environment: impl Environment) -> Result<Replica, OpenError> {
+        let new = new_replica(&environment);
+        Ok(Replica::new(ReplicaStore::open_backend(backend, new)?, environment))
+    }
+
+    fn new(store: ReplicaStore, environment: impl Environment) -> Replica {
+        let mut actor = [0; ACTOR_BYTES];
+        actor[..16].copy_from_slice(store.device_id().as_bytes());
+        actor[16..].copy_from_slice(&environment.random().to_be_bytes()[..8]);
+        let inner = Inner {
+            store,
+            environment: Box::new(environment),
+            actor,
+            documents: Mutex::new(DocumentCache::default()),
+            patches: broadcast::Sender::new(PATCHES_BUFFERED_MAX),
+            outbox_moves: tokio_watch::Sender::new(0),
+            local_commits: tokio_watch::Sender::new(0),
+        };
+        Replica { inner: Arc::new(inner) }
+    }
+
+    /// This device's permanent id. A copy of the file has the same one.
+    pub fn device_id(&self) -> DeviceId {
+        self.inner.store.device_id()
+    }
+
+    /// A space by its id or its name. It need not exist yet.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let replica = headwater::Replica::open(directory.path().join("r"))?;
+    /// assert_eq!(replica.space("home").id(), headwater::SpaceId::from_name("home"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn space(&self, space: impl Into<SpaceRef>) -> Space {
+        Space::new(self.clone(), space.into().0)
+    }
+
+    /// The spaces that this replica holds anything of.
+    pub fn spaces(&self) -> Vec<SpaceId> {
+        self.inner.store.spaces()
+    }
+
+    /// Everything that changes in any space from now on, local and remote.
+    pub fn patches(&self) -> Patches {
+        Patches::new(self.inner.patches.subscribe())
+    }
+
+    pub(crate) fn store(&self) -> &ReplicaStore {
+        &self.inner.store
+    }
+
+    /// A value that moves whenever an outbox gains or loses a change.
+    pub(crate) fn outbox_moves(&self) -> tokio_watch::Receiver<u64> {
+        self.inner.outbox_moves.subscribe()
+    }
+
+    /// A value that moves whenever a local commit put something into an outbox.
+    #[cfg(feature = "client")]
+    pub(crate) fn local_commits(&self) -> tokio_watch::Receiver<u64> {
+        self.inner.local_commits.subscribe()
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.inner.environment.now_ms()
+    }
+
+    /// A new entity id: UUIDv7, so that ids made later sort later.
+    pub(crate) fn new_entity(&self) -> EntityId {
+        let random = self.inner.environment.random().to_be_bytes();
+        let mut bytes = [0; 10];
+        bytes.copy_from_slice(&random[..10]);
+        EntityId::from_uuid(uuid::Builder::from_unix_timestamp_millis(self.now_ms(), &bytes).into_uuid())
+    }
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replica").field("device", &self.device_id()).finish_non_exhaustive()
+    }
+}
+
+/// A space's id, or a name that stands for one; see [`SpaceId::from_name`].
+#[derive(Clone, Copy, Debug)]
+pub struct SpaceRef(SpaceId);
+
+impl From<SpaceId> for SpaceRef {
+    fn from(id: SpaceId) -> SpaceRef {
+        SpaceRef(id)
+    }
+}
+
+impl From<&str> for SpaceRef {
+    fn from(name: &str) -> SpaceRef {
+        SpaceRef(SpaceId::from_name(name))
+    }
+}
+
+fn new_replica(environment: &impl Environment) -> NewReplica {
+    let device = uuid::Builder::from_random_bytes(environment.random().to_be_bytes()).into_uuid();
+    NewReplica { device: DeviceId::from_uuid(device), created_ms: environment.now_ms() }
+}

@@ -1,0 +1,192 @@
+//! The one way in which local edits are made: difference, change, view row, outbox, in one transaction.
+
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use headwater_storage::{
+    ChangeHash, CollectionName, Commit, EntityId, EntityWrite, NewChange, Outbox, OutboxSeq, PayloadKind, SpaceId,
+};
+
+use super::watch::{Origin, Patch};
+use super::{EditError, ReadError, Receipt, Replica};
+use crate::document::{COLLECTION_KEY, DELETED_KEY, Document, Genesis, View, WriteError, write_map};
+use crate::model::{Map, Value};
+
+/// One entity's part of a write.
+pub(super) struct EntityEdit {
+    pub(super) entity: EntityId,
+    /// What the edit is based on; `None` for an entity that is not there yet.
+    pub(super) base: Option<View>,
+    /// The fields that the app saw, and what it made of them.
+    pub(super) before: Map,
+    pub(super) after: Map,
+    pub(super) tombstone: Tombstone,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tombstone {
+    Leave,
+    Set,
+    Remove,
+}
+
+pub(super) enum Attempt {
+    Committed(Receipt),
+    /// Another write came between reading the base and this one; read again and repeat.
+    Stale,
+}
+
+/// One entity's result, ready for the transaction.
+struct Prepared {
+    entity: EntityId,
+    document: Document,
+    changes: Vec<(ChangeHash, Bytes)>,
+    view: View,
+    patch: Option<Patch>,
+}
+
+impl Replica {
+    /// Makes all `edits` in one durable transaction, or none.
+    pub(super) fn write(
+        &self,
+        space: SpaceId,
+        collection: &CollectionName,
+        genesis: Option<&Genesis>,
+        edits: Vec<EntityEdit>,
+    ) -> Result<Attempt, EditError> {
+        let now_ms = self.now_ms();
+        let mut documents = self.inner.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut prepared = Vec::with_capacity(edits.len());
+        for edit in edits {
+            match self.store().find(space, edit.entity)? {
+                Some((stored_in, _)) if stored_in != *collection => return Err(EditError::Exists(edit.entity)),
+                Some((_, row)) => {
+                    let view = View::decode_header(&row).map_err(|error| ReadError::Damaged { entity: edit.entity, error })?;
+                    if edit.base.as_ref().is_none_or(|base| base.heads != view.heads) {
+                        return Ok(Attempt::Stale);
+                    }
+                }
+                None if edit.base.is_some() => return Ok(Attempt::Stale),
+                None => {}
+            }
+            let document = match (documents.take(space, edit.entity), &edit.base) {
+                (Some(document), _) => document,
+                (None, Some(_)) => self.load(space, edit.entity)?,
+                (None, None) => Document::new(),
+            };
+            prepared.extend(self.prepare(space, collection, genesis, edit, document, now_ms)?);
+        }
+        let mut commit = Commit::new(space, now_ms);
+        commit.writes = prepared.iter().map(|prepared| prepared.entity_write(collection)).collect();
+        if commit.writes.is_empty() {
+            return Ok(Attempt::Committed(Receipt::new(self.clone(), space, Vec::new())));
+        }
+        let committed = self.store().commit(commit)?;
+        let mut seqs = committed.outbox.into_iter();
+        let mut receipt: Vec<(OutboxSeq, EntityId, ChangeHash)> = Vec::new();
+        for Prepared { entity, document, changes, patch, .. } in prepared {
+            receipt.extend(seqs.by_ref().zip(&changes).take(changes.len()).map(|(seq, (hash, _))| (seq, entity, *hash)));
+            documents.put(space, entity, document);
+            self.notify(patch);
+        }
+        drop(documents);
+        self.outbox_moved();
+        self.inner.local_commits.send_modify(|commits| *commits = commits.wrapping_add(1));
+        Ok(Attempt::Committed(Receipt::new(self.clone(), space, receipt)))
+    }
+
+    fn prepare(
+        &self,
+        space: SpaceId,
+        collection: &CollectionName,
+        genesis: Option<&Genesis>,
+        edit: EntityEdit,
+        mut document: Document,
+        now_ms: u64,
+    ) -> Result<Option<Prepared>, EditError> {
+        let EntityEdit { entity, base, before, after, tombstone } = edit;
+        if let Some(name) = after.keys().find(|name| name.starts_with('_')) {
+            return Err(WriteError::BadFieldName(name.clone()).into());
+        }
+        if !after.values().all(|value| value.fits_depth(1)) {
+            return Err(WriteError::TooDeep.into());
+        }
+        let view_error = |error| EditError::View { entity, error };
+        let mut changes = Vec::new();
+        if let Some(genesis) = genesis {
+            let current = base.as_ref().map_or(const { &Map::new() }, |base| &base.fields);
+            changes = genesis.create_missing(&mut document, current, &before, &after)?;
+        }
+        let is_new = base.as_ref().is_none_or(|base| !base.exists());
+        let base = base.unwrap_or_default();
+        let fresh;
+        let current = if changes.is_empty() {
+            &base.fields
+        } else {
+            fresh = document.fields().map_err(view_error)?;
+            &fresh
+        };
+        let made = document.edit(&self.inner.actor, now_ms as i64, |tx| {
+            use automerge::transaction::Transactable;
+            if is_new {
+                tx.put(automerge::ROOT, COLLECTION_KEY, collection.as_str())?;
+            }
+            match tombstone {
+                Tombstone::Leave => {}
+                Tombstone::Set => tx.put(automerge::ROOT, DELETED_KEY, automerge::ScalarValue::Timestamp(now_ms as i64))?,
+                Tombstone::Remove => tx.delete(automerge::ROOT, DELETED_KEY)?,
+            }
+            write_map(tx, &automerge::ROOT, current, &before, &after)
+        })?;
+        let stamp = made.as_ref().map(|made| (made.time_ms, made.actor.clone()));
+        changes.extend(made.map(|made| (made.hash, made.payload)));
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        let stamps = stamp.iter().map(|(time, actor)| (*time, actor.as_slice()));
+        let view = base.advance(&document, stamps).map_err(view_error)?;
+        let patch = Patch::between((space, collection, entity), Some(&base), &view, Origin::Local);
+        Ok(Some(Prepared { entity, document, changes, view, patch }))
+    }
+
+    /// Builds an entity's document from its stored changes.
+    pub(super) fn load(&self, space: SpaceId, entity: EntityId) -> Result<Document, EditError> {
+        let changes = self.store().changes(space, entity)?;
+        Document::from_changes(changes.into_iter().map(|change| change.payload))
+            .map_err(|error| EditError::Unloadable { entity, error })
+    }
+
+    pub(super) fn notify(&self, patch: Option<Patch>) {
+        if let Some(patch) = patch {
+            // Nobody listening is no error.
+            let _listeners = self.inner.patches.send(patch).unwrap_or(0);
+        }
+    }
+
+    pub(super) fn outbox_moved(&self) {
+        self.inner.outbox_moves.send_modify(|moves| *moves = moves.wrapping_add(1));
+    }
+}
+
+impl Prepared {
+    fn entity_write(&self, collection: &CollectionName) -> EntityWrite {
+        let changes = self.changes.iter().map(|(hash, payload)| NewChange {
+            kind: PayloadKind::Change,
+            hash: *hash,
+            payload: payload.clone(),
+            outbox: Outbox::Queue,
+        });
+        EntityWrite {
+            entity: self.entity,
+            collection: collection.clone(),
+            changes: changes.collect(),
+            row: Some(self.view.encode().into()),
+        }
+    }
+}
+
+/// Fields that an app may not have: Headwater's own.
+pub(super) fn without_reserved(mut fields: Map) -> Map {
+    fields.retain(|name, _: &mut Value| !name.starts_with('_'));
+    fields
+}

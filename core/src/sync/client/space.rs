@@ -1,0 +1,194 @@
+//! What a client's session knows of one space.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use headwater_storage::{ChangeRecord, OutboxEntry, OutboxSeq, Position, Refusal, Seq, SpaceId, Watermark};
+
+use super::compare::Compare;
+use crate::sync::{Ticket, Time};
+
+/// One space of one connection.
+#[derive(Debug)]
+pub(super) struct Space {
+    pub(super) id: SpaceId,
+    /// Where the replica will be once everything that was handed to the driver, or waits for it, is done.
+    pub(super) position: Position,
+    /// The watermark that the driver is known to have.
+    pub(super) durable: Option<Watermark>,
+    pub(super) pull: Pull,
+    /// Merges and acknowledgements that wait behind the merge that is under way.
+    pub(super) work: VecDeque<Work>,
+    pub(super) merging: Option<Merging>,
+    pub(super) seen: SeenFrames,
+    /// Changes that came in this catch-up.
+    pub(super) caught_up: u64,
+    pub(super) push: Push,
+    pub(super) round: SpaceRound,
+}
+
+/// From the relay to this replica.
+#[derive(Debug)]
+pub(super) enum Pull {
+    /// `Open` was sent.
+    Opening,
+    /// Pages come.
+    CatchingUp,
+    /// Everything that was there has come. What happens now comes as it happens, if the session is live.
+    Current,
+    /// The two sides compare heads.
+    Comparing(Box<Compare>),
+    /// It failed; frames that still come are passed over. Pushing goes on if the space was opened.
+    Failed { opened: bool, retry_at: Option<Time> },
+    /// The relay does not let this client have the space.
+    Refused,
+}
+
+/// Something for the driver to store.
+#[derive(Debug)]
+pub(super) enum Work {
+    Merge {
+        entries: Vec<ChangeRecord>,
+        bytes: u64,
+        position: Option<Position>,
+        frames: u64,
+        pace: Pace,
+        step: Step,
+    },
+    Acknowledge {
+        acknowledged: Vec<OutboxSeq>,
+        refused: Vec<(OutboxSeq, Refusal)>,
+        position: Option<Position>,
+    },
+}
+
+/// What a merge ends, once it is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing in particular.
+    None,
+    /// The comparison of heads: the space is opened again.
+    CompareEnd,
+}
+
+/// Whether the relay waits to hear that something is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// It does, to send the next page.
+    Prompt,
+    /// It can be told a little later, together with more.
+    Relaxed,
+}
+
+/// The merge that is under way.
+#[derive(Debug)]
+pub(super) struct Merging {
+    pub(super) ticket: Ticket,
+    pub(super) position: Option<Position>,
+    pub(super) frames: u64,
+    pub(super) bytes: u64,
+    pub(super) pace: Pace,
+    pub(super) step: Step,
+}
+
+/// `Changes` frames of this opening that are durable, and what the relay was told of them.
+#[derive(Debug, Default)]
+pub(super) struct SeenFrames {
+    pub(super) frames: u64,
+    pub(super) told: u64,
+    pub(super) bytes_untold: u64,
+    /// When to tell the relay at the latest.
+    pub(super) tell_at: Option<Time>,
+}
+
+/// From this replica to the relay.
+#[derive(Debug, Default)]
+pub(super) struct Push {
+    /// Pushing has begun: the first catch-up is over, in whatever way.
+    pub(super) begun: bool,
+    /// The last place that was read from the outbox.
+    pub(super) read_to: OutboxSeq,
+    pub(super) reading: bool,
+    /// A commit came while a page was being read, so that its `exhausted` may be old.
+    pub(super) committed: bool,
+    /// Nothing is in the outbox after `read_to`.
+    pub(super) exhausted: bool,
+    /// Read and not sent.
+    pub(super) ready: VecDeque<OutboxEntry>,
+    /// push id -> what it holds.
+    pub(super) in_flight: BTreeMap<u64, InFlight>,
+    /// Something stays in the outbox to be tried again.
+    pub(super) refused_for_now: bool,
+    pub(super) retry_at: Option<Time>,
+    /// How many changes may still be pushed. `None`: any number.
+    pub(super) allowance: Option<u64>,
+    /// The outbox is to be read from its beginning as soon as nothing is under way.
+    pub(super) restart: bool,
+}
+
+/// A push that was not acknowledged yet.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub(super) frame_bytes: u64,
+    pub(super) content: Pushed,
+}
+
+/// What a push is made of.
+#[derive(Debug)]
+pub(super) enum Pushed {
+    /// Entries of the outbox.
+    Outbox(Vec<OutboxSeq>),
+    /// Changes that a comparison found to be missing at the relay.
+    Compared(Vec<headwater_storage::EntityId>),
+}
+
+/// How far a space is in the current round.
+#[derive(Debug, Default)]
+pub(super) struct SpaceRound {
+    /// The relay was asked where the feed stands, and has not answered.
+    pub(super) probe: Option<u64>,
+    /// What must be durable here for the round to end.
+    pub(super) pull_to: Option<Seq>,
+    /// What was in the outbox when it was first read to its end in this round.
+    pub(super) push_to: Option<OutboxSeq>,
+}
+
+impl Space {
+    pub(super) fn new(id: SpaceId, position: Position, allowance: Option<u64>) -> Self {
+        Self {
+            id,
+            durable: position.watermark,
+            position,
+            pull: Pull::Opening,
+            work: VecDeque::new(),
+            merging: None,
+            seen: SeenFrames::default(),
+            caught_up: 0,
+            push: Push { allowance, ..Push::default() },
+            round: SpaceRound::default(),
+        }
+    }
+
+    /// Forgets what belongs to the last opening.
+    pub(super) fn reopen(&mut self) {
+        self.pull = Pull::Opening;
+        self.seen = SeenFrames::default();
+        self.caught_up = 0;
+    }
+
+    pub(super) fn seq(&self) -> Seq {
+        self.position.watermark.map_or(Seq::ZERO, |watermark| watermark.seq)
+    }
+
+    /// Whether nothing waits to be stored.
+    pub(super) fn is_stored(&self) -> bool {
+        self.work.is_empty() && self.merging.is_none()
+    }
+
+    pub(super) fn timeout(&self) -> Option<Time> {
+        let pull = match self.pull {
+            Pull::Failed { retry_at, .. } if self.is_stored() => retry_at,
+            _ => None,
+        };
+        [pull, self.seen.tell_at, self.push.retry_at].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,687 @@
+//! Frames to bytes, and back under limits. The layout is in `docs/protocol.md`.
+
+use bytes::Bytes;
+use headwater_storage::{
+    ChangeHash, ChangeRecord, CollectionName, NameError, Position, Seq, SpaceId, UnknownPayloadKind, Watermark,
+};
+use thiserror::Error;
+
+use super::cbor::{FrameWriter, Reader, Taken, at_most, written};
+use super::schema::{self, FrameSchema};
+use super::*;
+
+/// Bytes were not taken as a frame. Close the connection, and tell the other side [`DecodeError::code`].
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The frame is larger than the limit. The other side must split it.
+    #[error("a frame of {bytes} bytes is larger than the {bytes_max} allowed")]
+    FrameTooLarge {
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        bytes_max: u64,
+    },
+    /// The frame's type is not known to this version. Update this side.
+    #[error("frame type {0} is not known to this version")]
+    UnknownFrame(u64),
+    /// The bytes are not CBOR of the expected shape. A defect of the other side.
+    #[error("not a frame: {0}")]
+    Malformed(#[from] minicbor::decode::Error),
+    /// A length is not given up front. A defect of the other side.
+    #[error("a value of indefinite length at byte {at}")]
+    IndefiniteLength {
+        /// Where in the frame or batch.
+        at: usize,
+    },
+    /// The keys of a map do not ascend. A defect of the other side.
+    #[error("key {key} at byte {at} is not above the one before it")]
+    KeyOrder {
+        /// The key.
+        key: u64,
+        /// Where in the frame.
+        at: usize,
+    },
+    /// A field that every frame of this type has is not there. A defect of the other side.
+    #[error("{frame} without {field}")]
+    MissingField {
+        /// The type of the frame.
+        frame: &'static str,
+        /// The name of the field.
+        field: &'static str,
+    },
+    /// A number stands for nothing in this version. Update this side.
+    #[error("{value} is not a {field} that this version knows")]
+    UnknownValue {
+        /// The name of the field.
+        field: &'static str,
+        /// The number.
+        value: u64,
+    },
+    /// Something is longer than its limit. The other side must send less at a time.
+    #[error("{count} {what} where at most {count_max} are allowed")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much.
+        count: u64,
+        /// The limit.
+        count_max: u64,
+    },
+    /// A compressed batch is damaged, or not of the size it claims. A defect of the other side, or an attack.
+    #[error("a compressed batch does not inflate to the size it claims")]
+    Inflate,
+    /// A collection's name is not allowed. A defect of the other side.
+    #[error(transparent)]
+    Collection(#[from] NameError),
+    /// A payload of a kind that this version does not know. Update this side.
+    #[error(transparent)]
+    Kind(#[from] UnknownPayloadKind),
+    /// There is more after the end. A defect of the other side.
+    #[error("{bytes} bytes after the end")]
+    TrailingBytes {
+        /// How many.
+        bytes: usize,
+    },
+}
+
+impl DecodeError {
+    /// The code that tells the other side.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::FrameTooLarge { .. } => ErrorCode::FrameTooLarge,
+            Self::UnknownFrame(_) => ErrorCode::UnknownFrame,
+            Self::Kind(_) => ErrorCode::UnknownKind,
+            _ => ErrorCode::MalformedFrame,
+        }
+    }
+}
+
+
+const NAME_BYTES_MAX: u64 = 128;
+const VERSION_BYTES_MAX: u64 = 64;
+const MESSAGE_BYTES_MAX: usize = 1 << 10;
+const HEADS_MAX: u64 = 4096;
+
+
+impl Frame {
+    /// The frame as bytes.
+    pub fn encode(&self) -> Bytes {
+        let mut out = FrameWriter::new(self.frame_type(), 64);
+        match self {
+            Self::Hello(hello) => {
+                out.uint(0, hello.version_min.into());
+                out.uint(1, hello.version_max.into());
+                out.value(2, hello.device);
+                out.text(3, shortened(&hello.client_name, NAME_BYTES_MAX as usize));
+                out.text(4, shortened(&hello.client_version, VERSION_BYTES_MAX as usize));
+                if let Some(token) = &hello.token {
+                    out.bytes(5, token);
+                }
+                encode_limits(&mut out, 6, &hello.limits);
+            }
+            Self::Welcome(welcome) => {
+                out.uint(0, welcome.version.into());
+                out.text(1, shortened(&welcome.relay_name, NAME_BYTES_MAX as usize));
+                out.text(2, shortened(&welcome.relay_version, VERSION_BYTES_MAX as usize));
+                encode_limits(&mut out, 3, &welcome.limits);
+                out.uint(4, welcome.limits.ping_interval_ms);
+                out.uint(5, welcome.limits.dead_after_ms);
+            }
+            Self::Open(open) => {
+                out.value(0, open.space);
+                out.optional(1, open.position.watermark);
+                if let Some(cursor) = &open.position.cursor {
+                    out.bytes(2, cursor);
+                }
+                out.uint(3, open.mode as u64);
+            }
+            Self::Opened(opened) => {
+                out.value(0, opened.space);
+                out.uint(1, opened.standing as u64);
+                out.optional(2, opened.head);
+            }
+            Self::Changes(changes) => {
+                let head = ChangesHead {
+                    space: changes.space,
+                    part: changes.part,
+                    watermark: changes.watermark,
+                    cursor: changes.cursor.as_deref(),
+                    first: changes.first,
+                    head: changes.head,
+                    remaining: changes.remaining,
+                };
+                return encode_changes(&head, changes.entries.iter());
+            }
+            Self::Seen(seen) => {
+                out.value(0, seen.space);
+                out.uint(1, seen.frames);
+                out.value(2, seen.seq);
+            }
+            Self::Push(push) => {
+                let batch = batch::encode(push.entries.iter());
+                out = FrameWriter::new(self.frame_type(), batch.bytes.len() + 64);
+                out.value(0, push.space);
+                out.uint(1, push.push_id);
+                out.bytes(2, &batch.bytes);
+                out.optional(3, batch.inflated_bytes);
+            }
+            Self::Ack(ack) => {
+                out.value(0, ack.space);
+                out.uint(1, ack.push_id);
+                let results = out.field(2);
+                written(results.array(ack.results.len() as u64));
+                for result in &ack.results {
+                    encode_result(results, result);
+                }
+                out.optional(3, ack.watermark);
+            }
+            Self::Heads(heads) => {
+                out.value(0, heads.space);
+                let entities = out.field(1);
+                written(entities.array(heads.entities.len() as u64));
+                for entry in &heads.entities {
+                    written(entities.array(3));
+                    written(entities.encode(entry.entity));
+                    written(entities.str(entry.collection.as_str()));
+                    written(entities.array(entry.heads.len() as u64));
+                    for hash in &entry.heads {
+                        written(entities.encode(hash));
+                    }
+                }
+                out.uint(2, heads.more as u64);
+            }
+            Self::Fetch(fetch) => {
+                out.value(0, fetch.space);
+                let entities = out.field(1);
+                written(entities.array(fetch.entities.len() as u64));
+                for entity in &fetch.entities {
+                    written(entities.encode(entity));
+                }
+            }
+            Self::SyncMessage(sync) => {
+                out.value(0, sync.space);
+                out.value(1, sync.entity);
+                out.text(2, sync.collection.as_str());
+                out.bytes(3, &sync.message);
+            }
+            Self::ListHeads(list) => {
+                out.value(0, list.space);
+                out.optional(1, list.after);
+            }
+            Self::Probe(probe) => {
+                out.value(0, probe.space);
+                out.uint(1, probe.nonce);
+            }
+            Self::Head(head) => {
+                out.value(0, head.space);
+                out.uint(1, head.nonce);
+                out.optional(2, head.watermark);
+            }
+            Self::Ping(ping) => out.uint(0, ping.nonce),
+            Self::Pong(pong) => out.uint(0, pong.nonce),
+            Self::Error(error) => {
+                out.uint(0, error.code.number().into());
+                out.text(1, shortened(&error.message, MESSAGE_BYTES_MAX));
+                out.optional(2, error.space);
+                out.uint(3, error.severity as u64);
+                out.optional(4, error.retry_after_ms);
+            }
+            Self::Bye(bye) => {
+                out.uint(0, bye.reason as u64);
+                out.uint(1, bye.reconnect_after_ms);
+            }
+        }
+        Bytes::from(out.finish())
+    }
+
+    /// Reads a frame that came in under `limits`.
+    ///
+    /// What it allocates is bounded by the limits, whatever the bytes are. Fields that this version does not know are
+    /// passed over.
+    pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Self, DecodeError> {
+        if bytes.len() as u64 > limits.frame_bytes_max {
+            return Err(DecodeError::FrameTooLarge {
+                bytes: bytes.len() as u64,
+                bytes_max: limits.frame_bytes_max,
+            });
+        }
+        let mut reader = Reader::new(bytes);
+        let items = reader.array("items of a frame", 2)?;
+        if items != 2 {
+            return Err(DecodeError::MissingField { frame: "frame", field: "body" });
+        }
+        let frame_type = reader.u64()?;
+        let schema = schema::frame(frame_type).ok_or(DecodeError::UnknownFrame(frame_type))?;
+        let frame = decode_body(&mut reader, schema, limits)?;
+        reader.end()?;
+        Ok(frame)
+    }
+
+    /// The number of the frame's type.
+    pub fn frame_type(&self) -> u8 {
+        match self {
+            Self::Hello(_) => 1,
+            Self::Welcome(_) => 2,
+            Self::Open(_) => 3,
+            Self::Opened(_) => 4,
+            Self::Changes(_) => CHANGES,
+            Self::Seen(_) => 6,
+            Self::Push(_) => 7,
+            Self::Ack(_) => 8,
+            Self::Heads(_) => 9,
+            Self::Fetch(_) => 10,
+            Self::SyncMessage(_) => 11,
+            Self::ListHeads(_) => 12,
+            Self::Probe(_) => 13,
+            Self::Head(_) => 14,
+            Self::Ping(_) => 15,
+            Self::Pong(_) => 16,
+            Self::Error(_) => 17,
+            Self::Bye(_) => 18,
+        }
+    }
+
+    /// The name of the frame's type in `docs/protocol.md`.
+    pub fn name(&self) -> &'static str {
+        schema::frame(self.frame_type().into()).map_or("", |schema| schema.name)
+    }
+}
+
+const CHANGES: u8 = 5;
+
+/// A `Changes` frame without its changes.
+pub(crate) struct ChangesHead<'a> {
+    pub(crate) space: SpaceId,
+    pub(crate) part: Part,
+    pub(crate) watermark: Option<Watermark>,
+    pub(crate) cursor: Option<&'a [u8]>,
+    pub(crate) first: Option<Seq>,
+    pub(crate) head: Seq,
+    pub(crate) remaining: u64,
+}
+
+/// Encodes a `Changes` frame from borrowed changes.
+pub(crate) fn encode_changes<'a>(
+    head: &ChangesHead<'_>,
+    entries: impl ExactSizeIterator<Item = &'a ChangeRecord> + Clone,
+) -> Bytes {
+    let batch = batch::encode(entries);
+    let mut out = FrameWriter::new(CHANGES, batch.bytes.len() + 256);
+    out.value(0, head.space);
+    out.uint(1, head.part as u64);
+    out.optional(2, head.watermark);
+    if let Some(cursor) = head.cursor {
+        out.bytes(3, cursor);
+    }
+    out.optional(4, head.first);
+    out.value(5, head.head);
+    out.uint(6, head.remaining);
+    out.bytes(7, &batch.bytes);
+    out.optional(8, batch.inflated_bytes);
+    Bytes::from(out.finish())
+}
+
+fn encode_result(out: &mut minicbor::Encoder<Vec<u8>>, result: &AckResult) {
+    match result {
+        AckResult::Accepted(seq) => {
+            written(out.array(2));
+            written(out.u8(0));
+            written(out.encode(seq));
+        }
+        AckResult::Duplicate(seq) => {
+            written(out.array(2));
+            written(out.u8(1));
+            written(out.encode(seq));
+        }
+        AckResult::Refused { code, retry, message } => {
+            written(out.array(4));
+            written(out.u8(2));
+            written(out.u16(code.number()));
+            written(out.u8(*retry as u8));
+            written(out.str(shortened(message, MESSAGE_BYTES_MAX)));
+        }
+    }
+}
+
+fn encode_limits(out: &mut FrameWriter, key: u8, limits: &Limits) {
+    let values = [
+        limits.frame_bytes_max,
+        limits.change_bytes_max,
+        limits.push_changes_max,
+        limits.in_flight_bytes_max,
+        limits.in_flight_pushes_max,
+        limits.spaces_max,
+        limits.reconcile_entities_max,
+        limits.heads_page_max,
+        limits.fetch_entities_max,
+        limits.batch_inflated_bytes_max,
+    ];
+    let map = out.field(key);
+    written(map.map(values.len() as u64));
+    for (key, value) in values.into_iter().enumerate() {
+        written(map.u64(key as u64));
+        written(map.u64(value));
+    }
+}
+
+fn decode_limits(reader: &mut Reader<'_>) -> Result<Limits, DecodeError> {
+    // A limit that is not there is one that the other side does not know, so that this version's default is as good as any.
+    let mut limits = Limits::default();
+    reader.map(|key, reader| {
+        let limit = match key {
+            0 => &mut limits.frame_bytes_max,
+            1 => &mut limits.change_bytes_max,
+            2 => &mut limits.push_changes_max,
+            3 => &mut limits.in_flight_bytes_max,
+            4 => &mut limits.in_flight_pushes_max,
+            5 => &mut limits.spaces_max,
+            6 => &mut limits.reconcile_entities_max,
+            7 => &mut limits.heads_page_max,
+            8 => &mut limits.fetch_entities_max,
+            9 => &mut limits.batch_inflated_bytes_max,
+            _ => return Ok(Taken::No),
+        };
+        *limit = reader.u64()?;
+        Ok(Taken::Yes)
+    })?;
+    Ok(limits)
+}
+
+/// Every field that any frame has, until the frame's type says which of them it needs.
+#[derive(Default)]
+struct Fields<'b> {
+    uint: [Option<u64>; 9],
+    bytes: [Option<&'b [u8]>; 9],
+    text: [Option<&'b str>; 9],
+    space: Option<SpaceId>,
+    watermark: Option<Watermark>,
+    limits: Option<Limits>,
+    results: Option<Vec<AckResult>>,
+    heads: Option<Vec<HeadsEntry>>,
+    ids: Option<Vec<headwater_storage::EntityId>>,
+}
+
+fn decode_body(
+    reader: &mut Reader<'_>,
+    schema: &'static FrameSchema,
+    limits: &Limits,
+) -> Result<Frame, DecodeError> {
+    use schema::Kind;
+    let mut fields = Fields::default();
+    reader.map(|key, reader| {
+        let Some(field) = schema.fields.iter().find(|field| u64::from(field.number) == key) else {
+            return Ok(Taken::No);
+        };
+        let at = usize::from(field.number);
+        match field.kind {
+            Kind::Uint => set(&mut fields.uint, at, reader.u64()?),
+            Kind::Bytes(len_max) => {
+                set(&mut fields.bytes, at, reader.bytes(field.name, len_max.min(limits.frame_bytes_max))?);
+            }
+            Kind::Text(len_max) => set(&mut fields.text, at, reader.text(field.name, len_max)?),
+            Kind::Space => fields.space = Some(reader.value()?),
+            Kind::Watermark => fields.watermark = Some(reader.value()?),
+            Kind::Limits => fields.limits = Some(decode_limits(reader)?),
+            Kind::Results => fields.results = Some(decode_results(reader, limits)?),
+            Kind::HeadsEntries => fields.heads = Some(decode_heads(reader, limits)?),
+            Kind::EntityIds => {
+                let count = reader.array("entities of a fetch", limits.fetch_entities_max)?;
+                fields.ids =
+                    Some((0..count).map(|_| reader.value()).collect::<Result<_, DecodeError>>()?);
+            }
+        }
+        Ok(Taken::Yes)
+    })?;
+    Body { schema, fields, limits }.into_frame()
+}
+
+fn set<T>(slots: &mut [Option<T>], at: usize, value: T) {
+    if let Some(slot) = slots.get_mut(at) {
+        *slot = Some(value);
+    }
+}
+
+/// The fields of one frame, read but not yet known to be complete.
+struct Body<'b, 'l> {
+    schema: &'static FrameSchema,
+    fields: Fields<'b>,
+    limits: &'l Limits,
+}
+
+impl Body<'_, '_> {
+    fn into_frame(mut self) -> Result<Frame, DecodeError> {
+        Ok(match self.schema.number {
+            1 => Frame::Hello(Hello {
+                version_min: self.u16(0)?,
+                version_max: self.u16(1)?,
+                device: headwater_storage::DeviceId::from_bytes(self.id(2)?),
+                client_name: self.text(3)?,
+                client_version: self.text(4)?,
+                token: self.optional_bytes(5),
+                limits: self.fields.limits.take().ok_or_else(|| self.missing(6))?,
+            }),
+            2 => Frame::Welcome(Welcome {
+                version: self.u16(0)?,
+                relay_name: self.text(1)?,
+                relay_version: self.text(2)?,
+                limits: Limits {
+                    ping_interval_ms: self.uint(4)?,
+                    dead_after_ms: self.uint(5)?,
+                    ..self.fields.limits.take().ok_or_else(|| self.missing(3))?
+                },
+            }),
+            3 => Frame::Open(Open {
+                space: self.space()?,
+                position: Position { watermark: self.fields.watermark, cursor: self.optional_bytes(2) },
+                mode: match self.uint(3)? {
+                    0 => OpenMode::Live,
+                    1 => OpenMode::Once,
+                    2 => OpenMode::PushOnly,
+                    value => return Err(self.unknown(3, value)),
+                },
+            }),
+            4 => Frame::Opened(Opened {
+                space: self.space()?,
+                standing: match self.uint(1)? {
+                    0 => OpenedStanding::Resume,
+                    1 => OpenedStanding::Reconcile,
+                    2 => OpenedStanding::Empty,
+                    value => return Err(self.unknown(1, value)),
+                },
+                head: self.fields.watermark,
+            }),
+            5 => Frame::Changes(Changes {
+                space: self.space()?,
+                part: match self.uint(1)? {
+                    0 => Part::Page,
+                    1 => Part::LastPage,
+                    2 => Part::Live,
+                    3 => Part::Reconcile,
+                    4 => Part::FetchEnd,
+                    value => return Err(self.unknown(1, value)),
+                },
+                watermark: self.fields.watermark,
+                cursor: self.optional_bytes(3),
+                first: self.optional_uint(4).map(Seq::new),
+                head: Seq::new(self.uint(5)?),
+                remaining: self.uint(6)?,
+                entries: self.entries(7, 8, u64::MAX)?,
+            }),
+            6 => Frame::Seen(Seen { space: self.space()?, frames: self.uint(1)?, seq: Seq::new(self.uint(2)?) }),
+            7 => Frame::Push(Push {
+                space: self.space()?,
+                push_id: self.uint(1)?,
+                entries: self.entries(2, 3, self.limits.push_changes_max)?,
+            }),
+            8 => Frame::Ack(Ack {
+                space: self.space()?,
+                push_id: self.uint(1)?,
+                results: self.fields.results.take().ok_or_else(|| self.missing(2))?,
+                watermark: self.fields.watermark,
+            }),
+            9 => Frame::Heads(Heads {
+                space: self.space()?,
+                entities: self.fields.heads.take().ok_or_else(|| self.missing(1))?,
+                more: match self.uint(2)? {
+                    0 => MorePages::No,
+                    1 => MorePages::Yes,
+                    value => return Err(self.unknown(2, value)),
+                },
+            }),
+            10 => Frame::Fetch(Fetch {
+                space: self.space()?,
+                entities: self.fields.ids.take().ok_or_else(|| self.missing(1))?,
+            }),
+            11 => Frame::SyncMessage(SyncMessage {
+                space: self.space()?,
+                entity: headwater_storage::EntityId::from_bytes(self.id(1)?),
+                collection: CollectionName::new(&self.text(2)?)?,
+                message: self.optional_bytes(3).ok_or_else(|| self.missing(3))?,
+            }),
+            12 => Frame::ListHeads(ListHeads {
+                space: self.space()?,
+                after: match self.fields.bytes.get(1).copied().flatten() {
+                    Some(_) => Some(headwater_storage::EntityId::from_bytes(self.id(1)?)),
+                    None => None,
+                },
+            }),
+            13 => Frame::Probe(Probe { space: self.space()?, nonce: self.uint(1)? }),
+            14 => Frame::Head(Head {
+                space: self.space()?,
+                nonce: self.uint(1)?,
+                watermark: self.fields.watermark,
+            }),
+            15 => Frame::Ping(Ping { nonce: self.uint(0)? }),
+            16 => Frame::Pong(Pong { nonce: self.uint(0)? }),
+            17 => Frame::Error(ErrorFrame {
+                code: ErrorCode::from_number(self.u16(0)?),
+                message: self.text(1)?,
+                space: self.fields.space,
+                severity: match self.uint(3)? {
+                    0 => Severity::Recoverable,
+                    1 => Severity::Fatal,
+                    value => return Err(self.unknown(3, value)),
+                },
+                retry_after_ms: self.optional_uint(4),
+            }),
+            18 => Frame::Bye(Bye {
+                reason: match self.uint(0)? {
+                    0 => ByeReason::Draining,
+                    1 => ByeReason::Done,
+                    value => return Err(self.unknown(0, value)),
+                },
+                reconnect_after_ms: self.uint(1)?,
+            }),
+            number => return Err(DecodeError::UnknownFrame(number.into())),
+        })
+    }
+
+    fn space(&self) -> Result<SpaceId, DecodeError> {
+        self.fields.space.ok_or_else(|| self.missing(0))
+    }
+
+    fn uint(&self, number: u8) -> Result<u64, DecodeError> {
+        self.optional_uint(number).ok_or_else(|| self.missing(number))
+    }
+
+    fn optional_uint(&self, number: u8) -> Option<u64> {
+        self.fields.uint.get(usize::from(number)).copied().flatten()
+    }
+
+    fn u16(&self, number: u8) -> Result<u16, DecodeError> {
+        let value = self.uint(number)?;
+        u16::try_from(value).map_err(|_| self.unknown(number, value))
+    }
+
+    fn text(&self, number: u8) -> Result<String, DecodeError> {
+        let text = self.fields.text.get(usize::from(number)).copied().flatten();
+        text.map(str::to_owned).ok_or_else(|| self.missing(number))
+    }
+
+    fn optional_bytes(&self, number: u8) -> Option<Bytes> {
+        self.fields.bytes.get(usize::from(number)).copied().flatten().map(Bytes::copy_from_slice)
+    }
+
+    fn id(&self, number: u8) -> Result<[u8; 16], DecodeError> {
+        let bytes = self.fields.bytes.get(usize::from(number)).copied().flatten();
+        let bytes = bytes.ok_or_else(|| self.missing(number))?;
+        bytes.try_into().map_err(|_| DecodeError::UnknownValue {
+            field: self.field_name(number),
+            value: bytes.len() as u64,
+        })
+    }
+
+    fn entries(&self, number: u8, inflated: u8, entries_max: u64) -> Result<Vec<ChangeRecord>, DecodeError> {
+        let bytes = self.fields.bytes.get(usize::from(number)).copied().flatten();
+        let bytes = bytes.ok_or_else(|| self.missing(number))?;
+        batch::decode(bytes, self.optional_uint(inflated), self.limits.batch_inflated_bytes_max, entries_max)
+    }
+
+    fn missing(&self, number: u8) -> DecodeError {
+        DecodeError::MissingField { frame: self.schema.name, field: self.field_name(number) }
+    }
+
+    fn unknown(&self, number: u8, value: u64) -> DecodeError {
+        DecodeError::UnknownValue { field: self.field_name(number), value }
+    }
+
+    fn field_name(&self, number: u8) -> &'static str {
+        self.schema.fields.iter().find(|field| field.number == number).map_or("", |field| field.name)
+    }
+}
+
+fn decode_results(reader: &mut Reader<'_>, limits: &Limits) -> Result<Vec<AckResult>, DecodeError> {
+    let count = reader.array("results of an ack", limits.push_changes_max)?;
+    let mut results = Vec::with_capacity(count);
+    for _ in 0..count {
+        let items = reader.array("items of a result", 16)?;
+        let kind = if items == 0 { u64::MAX } else { reader.u64()? };
+        let (result, taken) = match (kind, items) {
+            (0, 2..) => (AckResult::Accepted(reader.value()?), 2),
+            (1, 2..) => (AckResult::Duplicate(reader.value()?), 2),
+            (2, 4..) => {
+                let code = ErrorCode::from_number(reader.u16()?);
+                let retry = match reader.u64()? {
+                    0 => Retry::Never,
+                    1 => Retry::Later,
+                    value => return Err(DecodeError::UnknownValue { field: "retry", value }),
+                };
+                let message = reader.text("message", MESSAGE_BYTES_MAX as u64)?.to_owned();
+                (AckResult::Refused { code, retry, message }, 4)
+            }
+            (value, _) => return Err(DecodeError::UnknownValue { field: "result", value }),
+        };
+        for _ in taken..items {
+            reader.skip()?;
+        }
+        results.push(result);
+    }
+    Ok(results)
+}
+
+fn decode_heads(reader: &mut Reader<'_>, limits: &Limits) -> Result<Vec<HeadsEntry>, DecodeError> {
+    let count = reader.array("entities of a page", limits.heads_page_max)?;
+    let mut entities = Vec::with_capacity(count);
+    for _ in 0..count {
+        let items = reader.array("items of an entity", 16)?;
+        at_most("missing items of an entity", 3u64.saturating_sub(items as u64), 0)?;
+        let entity = reader.value()?;
+        let collection = CollectionName::new(reader.text("collection", CollectionName::LEN_MAX as u64)?)?;
+        let heads_count = reader.array("heads", HEADS_MAX)?;
+        let heads = (0..heads_count).map(|_| reader.value()).collect::<Result<Vec<ChangeHash>, _>>()?;
+        for _ in 3..items {
+            reader.skip()?;
+        }
+        entities.push(HeadsEntry { entity, collection, heads });
+    }
+    Ok(entities)
+}
+
+/// The beginning of `text` that fits into `len_max` bytes.
+fn shortened(text: &str, len_max: usize) -> &str {
+    match text.char_indices().find(|(at, char)| at + char.len_utf8() > len_max) {
+        Some((at, _)) => text.get(..at).unwrap_or(""),
+        None => text,
+    }
+}

@@ -1,0 +1,203 @@
+//! One replica: what an edit does, and what it leaves alone.
+
+use headwater::{Counter, EditError, Keyed, Map, Origin, PatchKind, Replica, Text, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::pair::{SPACE, replica};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Bag {
+    name: String,
+    rating: f64,
+    notes: Text,
+    brewed: Counter,
+    tags: Vec<String>,
+    steps: Keyed<Step>,
+    origin: Option<Origin_>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Step {
+    id: u32,
+    seconds: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Origin_ {
+    country: String,
+    altitude: Vec<u32>,
+}
+
+fn bag() -> Bag {
+    Bag {
+        name: "Guji".into(),
+        rating: 4.0,
+        notes: "juicy".into(),
+        brewed: Counter::new(2),
+        tags: vec!["washed".into()],
+        steps: vec![Step { id: 1, seconds: 30 }, Step { id: 2, seconds: 60 }].into(),
+        origin: Some(Origin_ { country: "Ethiopia".into(), altitude: vec![1950, 2200] }),
+    }
+}
+
+#[test]
+fn what_is_inserted_is_read_back() {
+    // Would fail if any kind of field were lost between the struct, the document and the view row.
+    let replica = replica();
+    let bags = replica.space(SPACE).collection::<Bag>("coffee_bags").unwrap();
+    let id = bags.insert(&bag()).unwrap().id;
+    assert_eq!(bags.get(id).unwrap(), Some(bag()));
+    let other = bags.insert(&Bag { name: "Yirga".into(), ..bag() }).unwrap().id;
+    let names: Vec<_> = bags.list().unwrap().into_iter().map(|(id, bag)| (id, bag.name)).collect();
+    assert_eq!(names, [(id, "Guji".to_owned()), (other, "Yirga".to_owned())]);
+}
+
+#[test]
+fn every_kind_of_field_updates_in_place() {
+    // Would fail if the difference of two values were written wrongly for some kind of field.
+    let replica = replica();
+    let bags = replica.space(SPACE).collection::<Bag>("coffee_bags").unwrap();
+    let id = bags.insert(&bag()).unwrap().id;
+    let mut expected = bag();
+    let edit = |bag: &mut Bag| {
+        bag.rating = 4.5;
+        bag.notes.splice(0, 5, "Very juicy");
+        bag.brewed.increment(3);
+        bag.tags.insert(0, "organic".into());
+        bag.steps.insert(0, Step { id: 9, seconds: 5 });
+        bag.steps.retain(|step| step.id != 1);
+        bag.origin.as_mut().unwrap().altitude = vec![2200, 1800, 1950];
+    };
+    edit(&mut expected);
+    bags.update(id, edit).unwrap();
+    assert_eq!(bags.get(id).unwrap(), Some(expected.clone()));
+    bags.update(id, |bag| bag.origin = None).unwrap();
+    expected.origin = None;
+    assert_eq!(bags.get(id).unwrap(), Some(expected));
+}
+
+#[test]
+fn an_update_that_changes_nothing_writes_nothing() {
+    // Would fill the outbox, and wake every other device, with empty changes.
+    let replica = replica();
+    let bags = replica.space(SPACE).collection::<Bag>("coffee_bags").unwrap();
+    let id = bags.insert(&bag()).unwrap().id;
+    let pending = replica.space(SPACE).pending().unwrap();
+    let receipt = bags.update(id, |bag| bag.rating = 4.0).unwrap();
+    assert!(receipt.is_empty() && receipt.is_on_relay().unwrap());
+    assert_eq!(replica.space(SPACE).pending().unwrap(), pending);
+}
+
+#[test]
+fn a_deleted_entity_is_gone_until_it_is_restored() {
+    // Would show deleted entities, let them be edited, or lose their fields.
+    let replica = replica();
+    let bags = replica.space(SPACE).collection::<Bag>("coffee_bags").unwrap();
+    let id = bags.insert(&bag()).unwrap().id;
+    bags.delete(id).unwrap();
+    assert_eq!(bags.get(id).unwrap(), None);
+    assert_eq!(bags.list().unwrap().len(), 0);
+    assert!(bags.meta(id).unwrap().unwrap().deleted.is_some());
+    assert!(matches!(bags.update(id, |_| ()), Err(EditError::NotFound(_))));
+    assert!(matches!(bags.delete(id), Err(EditError::NotFound(_))));
+    bags.restore(id).unwrap();
+    assert_eq!(bags.get(id).unwrap(), Some(bag()));
+    assert!(bags.restore(id).unwrap().is_empty());
+}
+
+#[test]
+fn ids_are_unique_within_a_space_and_free_in_another() {
+    // Would overwrite an entity, or mix two spaces, if an id were taken for granted.
+    let replica = replica();
+    let space = replica.space(SPACE);
+    let bags = space.collection::<Bag>("coffee_bags").unwrap();
+    let id = bags.insert(&bag()).unwrap().id;
+    assert!(matches!(bags.insert_with_id(id, &bag()), Err(EditError::Exists(_))));
+    let elsewhere = space.collection::<Bag>("archive").unwrap();
+    assert!(matches!(elsewhere.insert_with_id(id, &bag()), Err(EditError::Exists(_))));
+    let other = replica.space("work").collection::<Bag>("coffee_bags").unwrap();
+    other.insert_with_id(id, &bag()).unwrap();
+    other.update(id, |bag| bag.name = "other".into()).unwrap();
+    assert_eq!(bags.get(id).unwrap().unwrap().name, "Guji");
+}
+
+#[test]
+fn several_entities_go_in_together_or_not_at_all() {
+    // Would leave half an import behind.
+    let replica = replica();
+    let bags = replica.space(SPACE).collection::<Bag>("coffee_bags").unwrap();
+    let taken = bags.insert(&bag()).unwrap().id;
+    let fresh = headwater::EntityId::from_bytes([7; 16]);
+    assert!(bags.insert_all([(fresh, &bag()), (taken, &bag())]).is_err());
+    assert_eq!(bags.get(fresh).unwrap(), None);
+    assert_eq!(bags.list().unwrap().len(), 1);
+}
+
+#[test]
+fn bad_values_are_refused_with_the_reason() {
+    // Would store what cannot be read again, or take over Headwater's own fields.
+    let replica = replica();
+    let lists = replica.space(SPACE).dynamic("lists").unwrap();
+    let reserved = lists.insert(Map::from([("_deleted".into(), Value::Bool(true))]));
+    assert!(reserved.is_err());
+    let deep = (0..80).fold(Value::Null, |inner, _| Value::List(vec![inner]));
+    assert!(lists.insert(Map::from([("deep".into(), deep)])).is_err());
+    let huge = "x".repeat(300 * 1024);
+    assert!(lists.insert(Map::from([("huge".into(), Value::Str(huge))])).is_err());
+    assert!(replica.space(SPACE).dynamic("_mine").is_err());
+    assert_eq!(lists.iter().count(), 0);
+    assert_eq!(replica.space(SPACE).pending().unwrap(), 0);
+}
+
+#[test]
+fn an_edit_may_use_the_replica_and_other_threads_may_write() {
+    // Would deadlock if the app's closure ran under the replica's lock; would lose one of two increments without the retry.
+    let replica = replica();
+    let bags = replica.space(SPACE).collection::<Bag>("coffee_bags").unwrap();
+    let id = bags.insert(&bag()).unwrap().id;
+    let mut interfered = false;
+    bags.update(id, |bag| {
+        if !std::mem::replace(&mut interfered, true) {
+            bags.update(id, |inner| inner.brewed.increment(1)).unwrap();
+        }
+        bag.brewed.increment(1);
+    })
+    .unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..25).for_each(|_| drop(bags.update(id, |bag| bag.brewed.increment(1)).unwrap())));
+        }
+    });
+    assert_eq!(bags.get(id).unwrap().unwrap().brewed.value(), 2 + 2 + 100);
+}
+
+#[test]
+fn patches_say_which_fields_changed() {
+    // Would make an app read everything again after every edit.
+    let replica = replica();
+    let mut patches = replica.patches();
+    let bags = replica.space(SPACE).collection::<Bag>("coffee_bags").unwrap();
+    let id = bags.insert(&bag()).unwrap().id;
+    assert_eq!(patches.try_next().unwrap().unwrap().kind, PatchKind::Created);
+    bags.update(id, |bag| (bag.rating, bag.name) = (5.0, "x".into())).unwrap();
+    let patch = patches.try_next().unwrap().unwrap();
+    assert_eq!((patch.kind, patch.origin, patch.fields), (PatchKind::Updated, Origin::Local, vec!["name".into(), "rating".into()]));
+    bags.delete(id).unwrap();
+    assert_eq!(patches.try_next().unwrap().unwrap().kind, PatchKind::Deleted);
+    bags.restore(id).unwrap();
+    assert_eq!(patches.try_next().unwrap().unwrap().kind, PatchKind::Restored);
+    assert!(patches.try_next().is_none());
+}
+
+#[test]
+fn times_and_the_editing_device_are_known() {
+    // Would leave an app without "edited on the phone, yesterday".
+    let replica: Replica = replica();
+    let bags = replica.space(SPACE).collection::<Bag>("coffee_bags").unwrap();
+    let id = bags.insert(&bag()).unwrap().id;
+    let created = bags.meta(id).unwrap().unwrap();
+    bags.update(id, |bag| bag.rating = 1.0).unwrap();
+    let meta = bags.meta(id).unwrap().unwrap();
+    assert_eq!((meta.created, meta.updated_by), (created.created, Some(replica.device_id())));
+    assert!(meta.updated > created.updated && meta.deleted.is_none());
+}

@@ -1,0 +1,7 @@
+//! Replicas without any network: edits, merges and what survives them.
+
+mod edit;
+mod evolve;
+mod merge;
+mod pair;
+mod reopen;

@@ -1,0 +1,491 @@
+//! A client and a relay on virtual time, around a fake replica and a real feed in memory. Nothing here sleeps.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use headwater::sync::Time;
+use headwater::sync::client::{self, ClientConfig, ClientSession, CloseReason, Event};
+use headwater::sync::relay::{self, Author, RelayConfig, RelaySession, ReadPlan, StoreTask, encode_live};
+use headwater::wire::{ErrorCode, Frame, HeadsEntry, Limits, MorePages, OpenMode, Retry};
+use headwater_storage::{
+    Append, Appended, ChangeHash, ChangeRecord, CollectionName, DeviceId, EntityId, FeedEntry, FeedEpoch, FeedRow,
+    InMemoryBackend, NewFeed, OutboxEntry, OutboxSeq, PageLimit, PayloadKind, Position, ReadError, RedbFeed, Refusal, Seq,
+    SpaceId, Standing,
+};
+
+/// What a replica is to the session: changes, an outbox and a position.
+#[derive(Default)]
+pub struct FakeReplica {
+    pub changes: Vec<ChangeRecord>,
+    pub known: BTreeSet<(EntityId, ChangeHash)>,
+    pub outbox: Vec<OutboxEntry>,
+    pub refused: Vec<(OutboxSeq, Refusal)>,
+    pub position: Position,
+    pub merges: usize,
+    next: u64,
+}
+
+impl FakeReplica {
+    /// A local write: the change and its outbox entry.
+    pub fn write(&mut self, record: ChangeRecord) -> OutboxSeq {
+        self.next += 1;
+        let seq = OutboxSeq::new(self.next);
+        self.known.insert((record.entity, record.hash));
+        self.changes.push(record.clone());
+        self.outbox.push(OutboxEntry { seq, record });
+        seq
+    }
+
+    fn merge(&mut self, entries: Vec<ChangeRecord>, position: Option<Position>) -> u64 {
+        let mut pulled = 0;
+        for record in entries {
+            if self.known.insert((record.entity, record.hash)) {
+                self.changes.push(record);
+                pulled += 1;
+            }
+        }
+        self.moved(position);
+        self.merges += 1;
+        pulled
+    }
+
+    fn moved(&mut self, position: Option<Position>) {
+        if let Some(position) = position {
+            self.position = position;
+        }
+    }
+
+    fn heads(&self) -> Vec<HeadsEntry> {
+        let mut entities: BTreeMap<EntityId, (CollectionName, BTreeSet<ChangeHash>, BTreeSet<ChangeHash>)> =
+            BTreeMap::new();
+        for record in &self.changes {
+            let entity = entities
+                .entry(record.entity)
+                .or_insert_with(|| (record.collection.clone(), BTreeSet::new(), BTreeSet::new()));
+            entity.1.insert(record.hash);
+            entity.2.extend(deps(record));
+        }
+        let heads = entities.into_iter().map(|(entity, (collection, hashes, deps))| HeadsEntry {
+            entity,
+            collection,
+            heads: hashes.difference(&deps).copied().collect(),
+        });
+        heads.collect()
+    }
+}
+
+/// What goes wrong on purpose.
+#[derive(Default)]
+pub struct Faults {
+    pub merges_fail: bool,
+    pub appends_fail: bool,
+    pub pages_fail: bool,
+    /// Merges are not answered until `release_merges`.
+    pub merges_wait: bool,
+    /// Entities whose changes the relay's checks refuse.
+    pub refuse: BTreeMap<EntityId, ErrorCode>,
+    pub acks_lost: bool,
+}
+
+pub struct Pair {
+    pub now: u64,
+    pub latency_ms: u64,
+    pub client: ClientSession,
+    pub relay: RelaySession,
+    pub feed: RedbFeed,
+    pub space: SpaceId,
+    pub replica: FakeReplica,
+    pub faults: Faults,
+    pub events: Vec<Event>,
+    pub client_closed: Option<CloseReason>,
+    pub relay_closed: Option<Option<ErrorCode>>,
+    /// Every frame that went out, with its size.
+    pub from_client: Vec<(Frame, usize)>,
+    pub from_relay: Vec<(Frame, usize)>,
+    pub device_seen: Vec<Seq>,
+    to_relay: VecDeque<(u64, Bytes)>,
+    to_client: VecDeque<(u64, Bytes)>,
+    waiting_merges: Vec<client::Output>,
+    subscribed: bool,
+    epoch: FeedEpoch,
+}
+
+pub fn space() -> SpaceId {
+    SpaceId::from_name("test")
+}
+
+pub fn device() -> DeviceId {
+    DeviceId::from_bytes([9; 16])
+}
+
+pub fn entity(number: u64) -> EntityId {
+    let mut bytes = [0; 16];
+    bytes[8..].copy_from_slice(&number.to_be_bytes());
+    EntityId::from_bytes(bytes)
+}
+
+/// A change that is nothing but bytes: neither side of the session looks inside.
+pub fn change(of: u64, number: u64) -> ChangeRecord {
+    sized_change(of, number, 100)
+}
+
+pub fn sized_change(of: u64, number: u64, bytes: usize) -> ChangeRecord {
+    let mut hash = [7; 32];
+    hash[..8].copy_from_slice(&of.to_be_bytes());
+    hash[8..16].copy_from_slice(&number.to_be_bytes());
+    // Not compressible, so that sizes mean something.
+    let mut random = of.wrapping_mul(31).wrapping_add(number).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let payload: Vec<u8> = (0..bytes)
+        .map(|_| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            (random >> 32) as u8
+        })
+        .collect();
+    ChangeRecord {
+        entity: entity(of),
+        collection: CollectionName::new("notes").unwrap(),
+        kind: PayloadKind::Change,
+        hash: ChangeHash::from_bytes(hash),
+        payload: payload.into(),
+    }
+}
+
+fn deps(record: &ChangeRecord) -> Vec<ChangeHash> {
+    match automerge::Change::from_bytes(record.payload.to_vec()) {
+        Ok(change) => change.deps().iter().map(|dep| ChangeHash::from_bytes(dep.0)).collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
+pub fn new_feed() -> RedbFeed {
+    RedbFeed::open_backend(InMemoryBackend::new(), NewFeed { created_ms: 0 }).unwrap()
+}
+
+pub fn append(feed: &RedbFeed, epoch: u8, records: Vec<ChangeRecord>) -> Appended {
+    let entries = records.into_iter().map(|record| FeedEntry { deps: deps(&record), record }).collect();
+    let append = Append {
+        space: space(),
+        origin: DeviceId::from_bytes([8; 16]),
+        received_ms: 0,
+        epoch_if_new: FeedEpoch::from_bytes([epoch; 16]),
+        entries,
+    };
+    feed.append_all(vec![append]).unwrap().remove(0)
+}
+
+pub fn client_config(replica: &FakeReplica) -> ClientConfig {
+    ClientConfig::new(device(), vec![(space(), replica.position.clone())])
+}
+
+impl Pair {
+    pub fn new(feed: RedbFeed, replica: FakeReplica) -> Self {
+        let config = client_config(&replica);
+        Self::with(feed, replica, config, RelayConfig::default())
+    }
+
+    pub fn with(feed: RedbFeed, replica: FakeReplica, client: ClientConfig, relay: RelayConfig) -> Self {
+        let now = Time::from_millis(0);
+        Self {
+            now: 0,
+            latency_ms: 10,
+            client: ClientSession::new(client, now),
+            relay: RelaySession::new(relay, now),
+            feed,
+            space: space(),
+            replica,
+            faults: Faults::default(),
+            events: Vec::new(),
+            client_closed: None,
+            relay_closed: None,
+            from_client: Vec::new(),
+            from_relay: Vec::new(),
+            device_seen: Vec::new(),
+            to_relay: VecDeque::new(),
+            to_client: VecDeque::new(),
+            waiting_merges: Vec::new(),
+            subscribed: false,
+            epoch: FeedEpoch::from_bytes([5; 16]),
+        }
+    }
+
+    /// Runs until nothing is under way any more. Time passes only as frames travel.
+    pub fn run(&mut self) {
+        for _ in 0..200_000 {
+            if self.turn() {
+                continue;
+            }
+            let next = [&self.to_relay, &self.to_client].iter().filter_map(|way| Some(way.front()?.0)).min();
+            match next {
+                Some(at) if at < u64::MAX / 8 => self.now = self.now.max(at),
+                _ => return,
+            }
+        }
+        panic!("the sessions do not come to rest");
+    }
+
+    /// Does everything that is due now, without letting time pass.
+    pub fn step(&mut self) {
+        while self.turn() {}
+    }
+
+    /// From here on every frame is lost, in both directions.
+    pub fn cut(&mut self) {
+        self.latency_ms = u64::MAX / 4;
+        self.to_relay.clear();
+        self.to_client.clear();
+    }
+
+    /// Lets time pass, with every timeout on the way.
+    pub fn advance(&mut self, ms: u64) {
+        let until = self.now + ms;
+        for _ in 0..200_000 {
+            self.run();
+            let next = [self.client.timeout(), self.relay.timeout()].into_iter().flatten().min();
+            match next.map(Time::as_millis).filter(|at| *at <= until) {
+                Some(at) => {
+                    self.now = self.now.max(at);
+                    let now = Time::from_millis(self.now);
+                    self.client.handle(now, client::Input::Timeout);
+                    self.relay.handle(now, relay::Input::Timeout);
+                }
+                None => {
+                    self.now = until.max(self.now);
+                    return;
+                }
+            }
+        }
+        panic!("the timeouts do not come to rest");
+    }
+
+    pub fn client(&mut self, input: client::Input<'_>) {
+        self.client.handle(Time::from_millis(self.now), input);
+    }
+
+    pub fn relay(&mut self, input: relay::Input<'_>) {
+        self.relay.handle(Time::from_millis(self.now), input);
+    }
+
+    pub fn write(&mut self, record: ChangeRecord) {
+        self.replica.write(record);
+        let space = self.space;
+        self.client(client::Input::LocalCommit { space });
+    }
+
+    /// Someone else's push.
+    pub fn others_append(&mut self, records: Vec<ChangeRecord>) {
+        let appended = append(&self.feed, 5, records);
+        self.fan_out(&appended, Author::Other);
+    }
+
+    pub fn release_merges(&mut self) {
+        self.faults.merges_wait = false;
+        for merge in std::mem::take(&mut self.waiting_merges) {
+            self.client_output(merge);
+        }
+    }
+
+    /// The connection is gone; what was on its way is lost.
+    pub fn reconnect(&mut self) {
+        let feed = self.feed.clone();
+        let replica = std::mem::take(&mut self.replica);
+        *self = Self::new(feed, replica);
+    }
+
+    pub fn report(&self) -> Option<(u64, u64, u64)> {
+        self.events.iter().rev().find_map(|event| match event {
+            Event::Report { pushed, pulled, rejected } => Some((*pushed, *pulled, *rejected)),
+            _ => None,
+        })
+    }
+
+    pub fn feed_rows(&self) -> Vec<FeedRow> {
+        let limit = PageLimit { entries_max: 1_000_000, bytes_max: 1 << 30 };
+        self.feed.read_by_seq(self.space, Seq::ZERO, limit).map(|page| page.rows).unwrap_or_default()
+    }
+
+    /// The feed and the replica hold the same changes, and the replica knows it.
+    #[track_caller]
+    pub fn assert_even(&self) {
+        let feed: BTreeSet<_> =
+            self.feed_rows().iter().map(|row| (row.record.entity, row.record.hash)).collect();
+        assert_eq!(feed.len(), self.feed_rows().len(), "a change is in the feed twice");
+        assert_eq!(self.replica.known, feed);
+        assert!(self.replica.outbox.is_empty(), "outbox: {:?}", self.replica.outbox.len());
+        assert_eq!(self.replica.position.watermark, self.feed.head(self.space).unwrap());
+        assert_eq!(self.replica.position.cursor, None);
+    }
+
+    fn turn(&mut self) -> bool {
+        if let Some(output) = self.client.poll() {
+            self.client_output(output);
+            return true;
+        }
+        if let Some(output) = self.relay.poll() {
+            self.relay_output(output);
+            return true;
+        }
+        let now = Time::from_millis(self.now);
+        if self.to_relay.front().is_some_and(|(at, _)| *at <= self.now) {
+            let (_, frame) = self.to_relay.pop_front().unwrap();
+            self.relay.handle(now, relay::Input::Frame(&frame));
+            return true;
+        }
+        if self.to_client.front().is_some_and(|(at, _)| *at <= self.now) {
+            let (_, frame) = self.to_client.pop_front().unwrap();
+            self.client.handle(now, client::Input::Frame(&frame));
+            return true;
+        }
+        false
+    }
+
+    fn client_output(&mut self, output: client::Output) {
+        use client::{Input, Output};
+        let now = Time::from_millis(self.now);
+        match output {
+            Output::Transmit(bytes) => {
+                let frame = Frame::decode(&bytes, &Limits::default()).unwrap();
+                self.from_client.push((frame, bytes.len()));
+                self.to_relay.push_back((self.now + self.latency_ms, bytes));
+            }
+            Output::Merge { .. } if self.faults.merges_wait => self.waiting_merges.push(output),
+            Output::Merge { space, ticket, .. } if self.faults.merges_fail => {
+                let reason = "disk full".to_owned();
+                self.client.handle(now, Input::MergeFailed { space, ticket, reason, retry: Retry::Later });
+            }
+            Output::Merge { space, ticket, entries, position } => {
+                let pulled = self.replica.merge(entries, position);
+                self.client.handle(now, Input::Merged { space, ticket, pulled, set_aside: 0 });
+            }
+            Output::ReadOutbox { space, after, entries_max, .. } => {
+                let mut entries: Vec<_> =
+                    self.replica.outbox.iter().filter(|entry| entry.seq > after).cloned().collect();
+                let exhausted = entries.len() <= entries_max;
+                entries.truncate(entries_max);
+                self.client.handle(now, Input::OutboxPage { space, entries, exhausted });
+            }
+            Output::Acknowledge { acknowledged, refused, position, .. } => {
+                let gone: BTreeSet<OutboxSeq> =
+                    acknowledged.into_iter().chain(refused.iter().map(|(seq, _)| *seq)).collect();
+                self.replica.outbox.retain(|entry| !gone.contains(&entry.seq));
+                self.replica.refused.extend(refused);
+                self.replica.moved(position);
+            }
+            Output::LoadEntity { space, entity } => {
+                let changes: Vec<_> =
+                    self.replica.changes.iter().filter(|record| record.entity == entity).cloned().collect();
+                let collection = changes[0].collection.clone();
+                self.client.handle(now, Input::EntityLoaded { space, entity, collection, changes });
+            }
+            Output::ListEntities { space, after, entities_max } => {
+                let mut entities: Vec<_> =
+                    self.replica.heads().into_iter().filter(|entry| Some(entry.entity) > after).collect();
+                let more = if entities.len() > entities_max { MorePages::Yes } else { MorePages::No };
+                entities.truncate(entities_max);
+                self.client.handle(now, Input::EntityList { space, entities, more });
+            }
+            Output::Event(event) => self.events.push(event),
+            Output::Close { reason } => self.client_closed = Some(reason),
+        }
+    }
+
+    fn relay_output(&mut self, output: relay::Output) {
+        use relay::{Input, Output};
+        let now = Time::from_millis(self.now);
+        match output {
+            Output::Transmit(bytes) => {
+                let frame = Frame::decode(&bytes, &Limits::default()).unwrap();
+                let lost = self.faults.acks_lost && matches!(frame, Frame::Ack(_));
+                self.from_relay.push((frame, bytes.len()));
+                if !lost {
+                    self.to_client.push_back((self.now + self.latency_ms, bytes));
+                }
+            }
+            Output::Greeted { .. } => {}
+            Output::Open { space, position, mode } => {
+                self.subscribed = mode == OpenMode::Live;
+                let standing = match &position.watermark {
+                    Some(watermark) => self.feed.check(space, watermark).unwrap(),
+                    None => Standing::Known,
+                };
+                let head = self.feed.head(space).unwrap();
+                self.relay.handle(now, Input::Opened { space, standing, head });
+            }
+            Output::ReadPage { space, ticket, .. } if self.faults.pages_fail => {
+                self.relay.handle(now, Input::StoreFailed { space, what: StoreTask::Page(ticket) });
+            }
+            Output::ReadPage { space, ticket, plan, entries_max, bytes_max } => {
+                let limit = PageLimit { entries_max, bytes_max: bytes_max as usize };
+                let page = match plan {
+                    ReadPlan::BySeq { after } => self.feed.read_by_seq(space, after, limit).map(Into::into),
+                    ReadPlan::ByEntity { base, cursor } => {
+                        self.feed.read_by_entity(space, base, cursor.as_deref(), limit).map(Into::into)
+                    }
+                };
+                let what = match page {
+                    Ok(page) => return self.relay.handle(now, Input::Page { space, ticket, page }),
+                    Err(ReadError::Cursor(_)) => StoreTask::Cursor(ticket),
+                    Err(_) => StoreTask::Page(ticket),
+                };
+                self.relay.handle(now, Input::StoreFailed { space, what });
+            }
+            Output::Append { space, push_id, .. } if self.faults.appends_fail => {
+                self.relay.handle(now, Input::StoreFailed { space, what: StoreTask::Append { push_id } });
+            }
+            Output::Append { space, push_id, entries } => {
+                let mut refused = Vec::new();
+                let mut taken = Vec::new();
+                for (index, record) in entries.into_iter().enumerate() {
+                    match self.faults.refuse.get(&record.entity) {
+                        Some(code) => refused.push((index, *code, "refused on purpose".to_owned())),
+                        None => taken.push(FeedEntry { deps: deps(&record), record }),
+                    }
+                }
+                let append = Append {
+                    space,
+                    origin: device(),
+                    received_ms: self.now,
+                    epoch_if_new: self.epoch,
+                    entries: taken,
+                };
+                let appended = self.feed.append_all(vec![append]).unwrap().remove(0);
+                self.relay.handle(now, Input::Appended { space, push_id, appended: Some(&appended), refused });
+                self.fan_out(&appended, Author::Own);
+            }
+            Output::ListHeads { space, ticket, after, entities_max } => {
+                let entities = self.feed.heads(space, after, entities_max).unwrap_or_default();
+                let more = if entities.len() == entities_max { MorePages::Yes } else { MorePages::No };
+                let entities = entities
+                    .into_iter()
+                    .map(|heads| HeadsEntry {
+                        entity: heads.entity,
+                        collection: heads.collection,
+                        heads: heads.heads,
+                    })
+                    .collect();
+                self.relay.handle(now, Input::EntityHeads { space, ticket, entities, more });
+            }
+            Output::LoadEntity { space, entity, ticket } => {
+                let limit = PageLimit { entries_max: 1_000_000, bytes_max: 1 << 30 };
+                let page = self.feed.read_entity(space, entity, Seq::ZERO, limit).unwrap();
+                let changes = page.rows.into_iter().map(|row| row.record).collect();
+                self.relay.handle(now, Input::EntityLoaded { space, entity, ticket, changes });
+            }
+            Output::ReadHead { space, nonce } => {
+                let watermark = self.feed.head(space).unwrap();
+                self.relay.handle(now, Input::HeadIs { space, nonce, watermark });
+            }
+            Output::DeviceSeen { seq, .. } => self.device_seen.push(seq),
+            Output::Close { code, .. } => self.relay_closed = Some(code),
+        }
+    }
+
+    fn fan_out(&mut self, appended: &Appended, author: Author) {
+        let Some(first) = appended.rows().first().filter(|_| self.subscribed) else { return };
+        let entries: Vec<ChangeRecord> = appended.rows().iter().map(|row| row.record.clone()).collect();
+        let frame = encode_live(self.space, first.seq, entries.iter(), appended.head());
+        let (space, watermark) = (self.space, appended.head());
+        self.relay(relay::Input::Live { space, first: first.seq, watermark, frame, author });
+    }
+}

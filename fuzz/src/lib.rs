@@ -1,0 +1,1 @@
+//! Worlds of replicas made from a seed.

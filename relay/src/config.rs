@@ -1,0 +1,72 @@
+use headwater::document::ingest::ChangeLimits;
+use headwater::sync::relay::RelayConfig;
+use headwater_storage::FeedStore;
+
+/// What a relay needs to run. Every limit names its unit.
+///
+/// ```
+/// use headwater_relay::{Config, Exposure};
+/// use headwater_storage::{FeedStore, InMemoryBackend, NewFeed, RedbFeed, WriterLimits};
+/// let feed = RedbFeed::open_backend(InMemoryBackend::new(), NewFeed { created_ms: 0 })?;
+/// let config = Config::new(FeedStore::redb(feed, WriterLimits::default())?);
+/// assert_eq!(config.exposure, Exposure::LoopbackOnly);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where the feeds are kept.
+    pub store: FeedStore,
+    /// Which addresses may be served.
+    pub exposure: Exposure,
+    /// The protocol's limits, advertised in the handshake.
+    pub session: RelayConfig,
+    /// What one change may cost; see the ingest module of the core.
+    pub change: ChangeLimits,
+    /// Connections at the same time. Further ones are closed at once.
+    pub connections_max: usize,
+    /// The time that an HTTP request's head may take, in milliseconds.
+    pub request_head_ms_max: u64,
+    /// Live frames that wait for one connection, in bytes. Above it the connection goes back to reading the feed.
+    pub live_queue_bytes_max: usize,
+    /// Pushes that wait for one space. Above it their connections wait.
+    pub space_queue_pushes_max: usize,
+    /// Changes in one append of a space.
+    pub append_changes_max: usize,
+    /// The read buffer of one connection, in bytes.
+    pub read_buffer_bytes: usize,
+    /// The time for one frame to be taken by the client's socket, in milliseconds. After it the connection is closed.
+    pub write_ms_max: u64,
+    /// The time for connections to finish when the relay stops, in milliseconds.
+    pub drain_ms_max: u64,
+}
+
+/// Which addresses a relay may serve. There is no access control yet, so whoever reaches the relay can read and write
+/// every space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exposure {
+    /// Only this machine.
+    LoopbackOnly,
+    /// Any address. Everybody who can reach it can read and write everything.
+    Insecure,
+}
+
+impl Config {
+    /// The defaults, on this store.
+    pub fn new(store: FeedStore) -> Config {
+        Config {
+            store,
+            exposure: Exposure::LoopbackOnly,
+            session: RelayConfig::default(),
+            change: ChangeLimits::default(),
+            connections_max: 10_000,
+            request_head_ms_max: 10_000,
+            live_queue_bytes_max: 4 << 20,
+            space_queue_pushes_max: 256,
+            append_changes_max: 4096,
+            read_buffer_bytes: 4096,
+            write_ms_max: 60_000,
+            drain_ms_max: 10_000,
+        }
+    }
+}

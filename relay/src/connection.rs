@@ -1,0 +1,299 @@
+//! One socket and its session: moves frames between them, and does what the session asks for.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message as WsMessage, WebSocket};
+use futures_util::SinkExt;
+use headwater::sync::Time;
+use headwater::sync::relay::{Input, Output, ReadPlan, RelaySession, StoreTask};
+use headwater::wire::{ErrorCode, HeadsEntry, MorePages, OpenMode};
+use headwater_storage::{DeviceId, PageLimit, Position, ReadError, Seq, SpaceId, Standing};
+use tokio::sync::mpsc;
+
+use crate::server::{Relay, until_draining};
+use crate::space::{Command, ConnectionId, Inbox, InboxState, Message, PushCommand, SpaceHandle};
+
+/// A WebSocket close code of our own is this plus the error code.
+const CLOSE_CODE_BASE: u16 = 4000;
+const CLOSE_CODE_NORMAL: u16 = 1000;
+
+static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
+
+/// Runs one connection to its end.
+pub(crate) async fn run(socket: WebSocket, peer: SocketAddr, relay: Arc<Relay>) {
+    let (messages, inbox) = mpsc::unbounded_channel();
+    let id = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
+    let alive = relay.alive.clone();
+    let session = RelaySession::new(relay.config.session.clone(), now(&relay));
+    let queue = Inbox { messages, state: Arc::new(InboxState::default()) };
+    let connection = Connection { id, peer, relay, socket, session, queue, device: None, spaces: HashMap::new() };
+    tracing::debug!(connection = id, %peer, "connected");
+    connection.run(inbox).await;
+    tracing::debug!(connection = id, %peer, "disconnected");
+    drop(alive);
+}
+
+fn now(relay: &Relay) -> Time {
+    Time::from_millis(relay.started.elapsed().as_millis() as u64)
+}
+
+struct Connection {
+    id: ConnectionId,
+    peer: SocketAddr,
+    relay: Arc<Relay>,
+    socket: WebSocket,
+    session: RelaySession,
+    queue: Inbox,
+    device: Option<DeviceId>,
+    /// space -> its actor, for the spaces that are open here
+    spaces: HashMap<SpaceId, SpaceHandle>,
+}
+
+/// Why the select woke up.
+enum Event {
+    Received(Option<Result<WsMessage, axum::Error>>),
+    Queued(Message),
+    Lagging,
+    Timeout,
+    Drain,
+}
+
+impl Connection {
+    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message>) {
+        let mut draining = self.relay.draining.clone();
+        let mut drained = false;
+        loop {
+            if self.act().await.is_break() {
+                break;
+            }
+            let deadline = self.session.timeout().map(|at| self.relay.started + Duration::from_millis(at.as_millis()));
+            let event = tokio::select! {
+                // What is durable is acknowledged before more is taken in.
+                biased;
+                Some(message) = inbox.recv() => Event::Queued(message),
+                () = self.queue.state.lagging.notified() => Event::Lagging,
+                () = until_draining(&mut draining), if !drained => Event::Drain,
+                received = self.socket.recv() => Event::Received(received),
+                () = tokio::time::sleep_until(deadline.unwrap_or(self.relay.started)), if deadline.is_some() => Event::Timeout,
+            };
+            let now = now(&self.relay);
+            match event {
+                Event::Received(Some(Ok(WsMessage::Binary(frame)))) => self.session.handle(now, Input::Frame(&frame)),
+                // A text message is no frame, and the session says so.
+                Event::Received(Some(Ok(WsMessage::Text(text)))) => self.session.handle(now, Input::Frame(text.as_bytes())),
+                Event::Received(Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_)))) => {}
+                Event::Received(Some(Ok(WsMessage::Close(_))) | None) => break,
+                Event::Received(Some(Err(error))) => {
+                    tracing::debug!(connection = self.id, peer = %self.peer, %error, "the socket failed");
+                    self.close(Some(ErrorCode::FrameTooLarge), "the socket failed, or a frame was too large").await;
+                    break;
+                }
+                Event::Queued(message) => self.queued(now, message),
+                Event::Lagging => self.lagging(now),
+                Event::Timeout => self.session.handle(now, Input::Timeout),
+                Event::Drain => {
+                    drained = true;
+                    self.session.handle(now, Input::Drain);
+                }
+            }
+        }
+        for handle in self.spaces.into_values() {
+            // An actor that is gone has no subscribers left.
+            let _gone = handle.send(Command::Unsubscribe { connection: self.id }).await.is_err();
+        }
+    }
+
+    fn queued(&mut self, now: Time, message: Message) {
+        match message {
+            Message::Appended { space, push_id, appended, refused } => {
+                self.session.handle(now, Input::Appended { space, push_id, appended: appended.as_deref(), refused });
+            }
+            Message::AppendFailed { space, push_id } => {
+                self.session.handle(now, Input::StoreFailed { space, what: StoreTask::Append { push_id } });
+            }
+            Message::Live { space, first, watermark, frame, author } => {
+                self.queue.state.taken(frame.len());
+                self.session.handle(now, Input::Live { space, first, watermark, frame, author });
+            }
+        }
+    }
+
+    /// Live frames were dropped: every space goes back to reading the feed from where it is.
+    fn lagging(&mut self, now: Time) {
+        if self.queue.state.lagged.swap(false, Ordering::AcqRel) {
+            tracing::debug!(connection = self.id, "lagging, reads the feed instead");
+            for space in self.spaces.keys() {
+                self.session.handle(now, Input::Lagged { space: *space });
+            }
+        }
+    }
+
+    /// Does everything that the session wants done by now.
+    async fn act(&mut self) -> ControlFlow<()> {
+        let mut sent = false;
+        while let Some(output) = self.session.poll() {
+            match output {
+                Output::Transmit(frame) => {
+                    self.send(WsMessage::Binary(frame)).await?;
+                    sent = true;
+                }
+                Output::Close { code, message } => {
+                    match code {
+                        Some(code) => tracing::info!(connection = self.id, peer = %self.peer, %code, %message, "closing"),
+                        None => tracing::debug!(connection = self.id, %message, "closing"),
+                    }
+                    self.close(code, &message).await;
+                    return ControlFlow::Break(());
+                }
+                Output::Greeted { device, client_name, client_version, .. } => {
+                    self.device = Some(device);
+                    tracing::info!(connection = self.id, peer = %self.peer, %device, client_name, client_version, "greeted");
+                }
+                Output::Append { space, push_id, entries } => self.push(space, push_id, entries).await,
+                Output::DeviceSeen { space, device, seq } => tracing::trace!(%space, %device, %seq, "seen"),
+                read => self.read(read).await,
+            }
+        }
+        if sent {
+            return self.within_time(|socket| Box::pin(socket.flush())).await;
+        }
+        ControlFlow::Continue(())
+    }
+
+    async fn push(&mut self, space: SpaceId, push_id: u64, entries: Vec<headwater_storage::ChangeRecord>) {
+        let (Some(device), Some(actor)) = (self.device, self.spaces.get(&space)) else { return };
+        let (connection, answer) = (self.id, self.queue.clone());
+        let push = PushCommand { connection, device, push_id, entries, answer, _actor: actor.clone() };
+        // The actor lives as long as this connection holds a handle to it.
+        if actor.send(Command::Push(push)).await.is_err() {
+            let now = now(&self.relay);
+            self.session.handle(now, Input::StoreFailed { space, what: StoreTask::Append { push_id } });
+        }
+    }
+
+    /// Reads of the store, each answered into the session.
+    async fn read(&mut self, output: Output) {
+        let relay = Arc::clone(&self.relay);
+        let store = &relay.config.store;
+        let failed = |space, what, error: &dyn std::fmt::Display| {
+            tracing::error!(%space, ?what, %error, "a read failed");
+            Input::StoreFailed { space, what }
+        };
+        let input = match output {
+            Output::Open { space, position, mode } => match self.open(space, position, mode).await {
+                Ok((standing, head)) => Input::Opened { space, standing, head },
+                Err(error) => failed(space, StoreTask::Open, &error),
+            },
+            Output::ReadPage { space, ticket, plan, entries_max, bytes_max } => {
+                let limit = PageLimit { entries_max, bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX) };
+                let page = match plan {
+                    ReadPlan::BySeq { after } => store.read_by_seq(space, after, limit).await.map(Into::into),
+                    ReadPlan::ByEntity { base, cursor } => {
+                        store.read_by_entity(space, base, cursor.as_deref(), limit).await.map(Into::into)
+                    }
+                };
+                match page {
+                    Ok(page) => Input::Page { space, ticket, page },
+                    Err(ReadError::Cursor(_)) => Input::StoreFailed { space, what: StoreTask::Cursor(ticket) },
+                    Err(error) => failed(space, StoreTask::Page(ticket), &error),
+                }
+            }
+            Output::ListHeads { space, ticket, after, entities_max } => {
+                match store.heads(space, after, entities_max).await {
+                    Ok(entities) => {
+                        let more = if entities.len() < entities_max { MorePages::No } else { MorePages::Yes };
+                        let entry = |heads: headwater_storage::EntityHeads| HeadsEntry {
+                            entity: heads.entity,
+                            collection: heads.collection,
+                            heads: heads.heads,
+                        };
+                        Input::EntityHeads { space, ticket, entities: entities.into_iter().map(entry).collect(), more }
+                    }
+                    Err(ReadError::NoSuchSpace { .. }) => {
+                        Input::EntityHeads { space, ticket, entities: Vec::new(), more: MorePages::No }
+                    }
+                    Err(error) => failed(space, StoreTask::Heads(ticket), &error),
+                }
+            }
+            Output::LoadEntity { space, entity, ticket } => {
+                let limit = PageLimit { entries_max: usize::MAX, bytes_max: usize::MAX };
+                match store.read_entity(space, entity, Seq::ZERO, limit).await {
+                    Ok(page) => {
+                        let changes = page.rows.into_iter().map(|row| row.record).collect();
+                        Input::EntityLoaded { space, entity, ticket, changes }
+                    }
+                    Err(ReadError::NoSuchSpace { .. }) => {
+                        Input::EntityLoaded { space, entity, ticket, changes: Vec::new() }
+                    }
+                    Err(error) => failed(space, StoreTask::Entity(ticket), &error),
+                }
+            }
+            Output::ReadHead { space, nonce } => match store.head(space).await {
+                Ok(watermark) => Input::HeadIs { space, nonce, watermark },
+                Err(error) => failed(space, StoreTask::Head { nonce }, &error),
+            },
+            _ => return,
+        };
+        self.session.handle(now(&relay), input);
+    }
+
+    /// Subscribes before the head is read, so that nothing falls between the two.
+    async fn open(
+        &mut self,
+        space: SpaceId,
+        position: Position,
+        mode: OpenMode,
+    ) -> Result<(Standing, Option<headwater_storage::Watermark>), headwater_storage::StoreError> {
+        let handle = self.spaces.entry(space).or_insert_with(|| self.relay.hub.space(space)).clone();
+        let command = match mode {
+            OpenMode::Live => Command::Subscribe { connection: self.id, inbox: self.queue.clone() },
+            _ => Command::Unsubscribe { connection: self.id },
+        };
+        // The actor lives as long as this connection holds a handle to it.
+        let _gone = handle.send(command).await.is_err();
+        let store = &self.relay.config.store;
+        let standing = match &position.watermark {
+            Some(watermark) => store.check(space, watermark).await?,
+            None => Standing::Known,
+        };
+        Ok((standing, store.head(space).await?))
+    }
+
+    async fn send(&mut self, message: WsMessage) -> ControlFlow<()> {
+        self.within_time(|socket| Box::pin(socket.feed(message))).await
+    }
+
+    /// A client that takes nothing for too long is closed; it has lost nothing, and can come back.
+    async fn within_time<'a>(
+        &'a mut self,
+        write: impl FnOnce(&'a mut WebSocket) -> std::pin::Pin<Box<dyn Future<Output = Result<(), axum::Error>> + Send + 'a>>,
+    ) -> ControlFlow<()> {
+        let time = Duration::from_millis(self.relay.config.write_ms_max);
+        let id = self.id;
+        match tokio::time::timeout(time, write(&mut self.socket)).await {
+            Ok(Ok(())) => ControlFlow::Continue(()),
+            Ok(Err(error)) => {
+                tracing::debug!(connection = id, %error, "the socket failed");
+                ControlFlow::Break(())
+            }
+            Err(_) => {
+                tracing::info!(connection = id, "the client takes nothing any more");
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    async fn close(&mut self, code: Option<ErrorCode>, message: &str) {
+        let code = code.map_or(CLOSE_CODE_NORMAL, |code| CLOSE_CODE_BASE.saturating_add(code.number()));
+        // A close frame's reason has at most 123 bytes.
+        let reason: String = message.chars().take(40).collect();
+        let frame = WsMessage::Close(Some(CloseFrame { code, reason: reason.into() }));
+        let _gone = self.send(frame).await.is_break() || self.within_time(|socket| Box::pin(socket.flush())).await.is_break();
+    }
+}
+

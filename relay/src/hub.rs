@@ -1,0 +1,48 @@
+//! Finds the actor of a space, starting it when the first connection opens the space.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Mutex, PoisonError};
+
+use headwater_storage::SpaceId;
+use tokio::sync::mpsc;
+
+use crate::config::Config;
+use crate::space::{self, SpaceConfig, SpaceHandle};
+
+pub(crate) struct Hub {
+    config: SpaceConfig,
+    /// space -> its actor, as long as anybody holds a handle to it. A std mutex, because nothing awaits while holding it.
+    spaces: Mutex<HashMap<SpaceId, mpsc::WeakSender<space::Command>>>,
+}
+
+impl Hub {
+    pub(crate) fn new(config: &Config) -> Hub {
+        let config = SpaceConfig {
+            store: config.store.clone(),
+            change: config.change.clone(),
+            queue_pushes_max: config.space_queue_pushes_max,
+            append_changes_max: config.append_changes_max,
+            live_queue_bytes_max: config.live_queue_bytes_max,
+        };
+        Hub { config, spaces: Mutex::new(HashMap::new()) }
+    }
+
+    pub(crate) fn space(&self, id: SpaceId) -> SpaceHandle {
+        let mut spaces = self.spaces.lock().unwrap_or_else(PoisonError::into_inner);
+        match spaces.entry(id) {
+            Entry::Occupied(mut entry) => entry.get().upgrade().unwrap_or_else(|| {
+                let handle = space::start(id, self.config.clone());
+                entry.insert(handle.downgrade());
+                handle
+            }),
+            Entry::Vacant(entry) => {
+                let handle = space::start(id, self.config.clone());
+                entry.insert(handle.downgrade());
+                // Ended actors are few compared to the map's growth, so clearing them here keeps it in proportion.
+                spaces.retain(|_, actor| actor.strong_count() > 0);
+                handle
+            }
+        }
+    }
+}

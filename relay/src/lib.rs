@@ -1,0 +1,20 @@
+//! The Headwater relay: takes changes over WebSocket, keeps them in a feed per space, and passes them on.
+//!
+//! A push travels through the modules in this order:
+//!
+//! 1. [`serve`] accepts sockets; `http` answers what is no WebSocket.
+//! 2. `connection` moves frames between one socket and its session (`headwater::sync::relay`), and does what the session asks.
+//! 3. `space`: one actor per space checks pushed changes, appends them, acknowledges, and fans out.
+//! 4. `hub` finds the actor of a space.
+//!
+//! Everything that can grow has a bound in [`Config`].
+
+mod config;
+mod connection;
+mod http;
+mod hub;
+mod server;
+mod space;
+
+pub use config::{Config, Exposure};
+pub use server::{ServeError, serve};

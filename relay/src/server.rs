@@ -1,0 +1,137 @@
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use crate::config::{Config, Exposure};
+use crate::http;
+use crate::hub::Hub;
+
+/// The relay could not serve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address can be reached from other machines, and there is no access control. Listen on 127.0.0.1, or allow it with
+    /// [`Exposure::Insecure`] where the network itself is trusted.
+    #[error("{0} can be reached from other machines, and there is no access control yet")]
+    NotLoopback(SocketAddr),
+    /// The listener is of no use.
+    #[error("the listener failed: {0}")]
+    Listener(#[from] std::io::Error),
+}
+
+/// What every connection shares.
+pub(crate) struct Relay {
+    pub(crate) config: Config,
+    pub(crate) hub: Hub,
+    /// True once the relay is to stop.
+    pub(crate) draining: watch::Receiver<bool>,
+    /// The zero of the sessions' clock.
+    pub(crate) started: tokio::time::Instant,
+    /// Held by every connection; `serve` returns when the last one is gone.
+    pub(crate) alive: mpsc::Sender<()>,
+}
+
+/// Serves `listener` until `shutdown` resolves, then lets the connections finish: pushes that were taken are still
+/// acknowledged, and clients are told to come back.
+///
+/// The caller owns the socket and the stop signal, so a test binds port 0 and a binary listens to SIGTERM.
+///
+/// # Errors
+/// When the address is not allowed. Errors of single connections end those connections only.
+///
+/// ```no_run
+/// # async fn run(store: headwater_storage::FeedStore) -> Result<(), Box<dyn std::error::Error>> {
+/// use headwater_relay::{Config, serve};
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// serve(listener, Config::new(store), async { tokio::signal::ctrl_c().await.unwrap_or(()) }).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub async fn serve(listener: TcpListener, config: Config, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+    let address = listener.local_addr()?;
+    if !address.ip().is_loopback() {
+        match config.exposure {
+            Exposure::LoopbackOnly => return Err(ServeError::NotLoopback(address)),
+            Exposure::Insecure => {
+                tracing::warn!(%address, "NO ACCESS CONTROL: everybody who can reach this address can read and write every space");
+            }
+        }
+    }
+    let drain_ms_max = config.drain_ms_max;
+    let (stop, draining) = watch::channel(false);
+    let (alive, mut gone) = mpsc::channel(1);
+    let connections = Arc::new(Semaphore::new(config.connections_max));
+    let hub = Hub::new(&config);
+    let relay = Arc::new(Relay { config, hub, draining, started: tokio::time::Instant::now(), alive });
+    tokio::pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => match Arc::clone(&connections).try_acquire_owned() {
+                Ok(permit) => {
+                    let relay = Arc::clone(&relay);
+                    tokio::spawn(async move {
+                        answer(stream, peer, relay, permit).await;
+                    });
+                }
+                Err(_) => tracing::warn!(%peer, "the connection limit is reached"),
+            },
+            Err(error) => {
+                // Out of file descriptors, most often: wait until some are free instead of spinning.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    tracing::info!("draining");
+    stop.send_replace(true);
+    drop(relay);
+    // Resolves to `None` once every connection has dropped its sender.
+    if tokio::time::timeout(Duration::from_millis(drain_ms_max), gone.recv()).await.is_err() {
+        tracing::warn!(drain_ms_max, "some connections did not finish in time");
+    }
+    Ok(())
+}
+
+async fn answer(stream: TcpStream, peer: SocketAddr, relay: Arc<Relay>, permit: tokio::sync::OwnedSemaphorePermit) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
+    }
+    let head_ms_max = relay.config.request_head_ms_max;
+    let mut draining = relay.draining.clone();
+    let service = TowerToHyperService::new(http::router(relay, peer, Arc::new(permit)));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(head_ms_max))
+        .max_buf_size(16 << 10)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = until_draining(&mut draining) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "an HTTP connection ended early");
+    }
+}
+
+/// Does not hold the watch's lock across an await, so that the caller's future can move between threads.
+pub(crate) async fn until_draining(draining: &mut watch::Receiver<bool>) {
+    // A sender that is gone means that the relay is gone, which is draining too.
+    let _gone = draining.wait_for(|draining| *draining).await.is_err();
+}

@@ -1,0 +1,204 @@
+//! Appending: everything that one transaction takes in, for any number of spaces.
+//!
+//! What later entries of the transaction have to see (heads of feeds, entities, known changes) is gathered in memory and
+//! written once at the end, in key order: random keys cost redb several times what ordered ones do.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use super::tables::{self, EntityState, Links, SpaceState};
+use super::{Append, Appended, FeedEntry, FeedRow, Placement};
+use crate::error::StoreError;
+use crate::file::META;
+use crate::id::{ChangeHash, EntityId, SpaceId};
+use crate::layout::{change_key, entity_key, ordered_key};
+use crate::position::{Seq, Watermark};
+
+/// What a transaction came to.
+pub(super) struct Outcome {
+    pub(super) appended: Vec<Appended>,
+    /// Whether there is anything to commit. Duplicates alone change nothing.
+    pub(super) changed: bool,
+}
+
+pub(super) fn append_all(txn: &WriteTransaction, appends: Vec<Append>) -> Result<Outcome, StoreError> {
+    let mut batch = Batch {
+        feed: txn.open_table(tables::FEED)?,
+        known: txn.open_table(tables::KNOWN)?,
+        entities: txn.open_table(tables::ENTITIES)?,
+        spaces: txn.open_table(tables::SPACES)?,
+        new_known: BTreeMap::new(),
+        new_entities: BTreeMap::new(),
+        new_spaces: HashMap::new(),
+    };
+    let appended =
+        appends.into_iter().map(|append| batch.append(txn, append)).collect::<Result<Vec<_>, _>>()?;
+    let changed = batch.finish(txn)?;
+    Ok(Outcome { appended, changed })
+}
+
+struct Batch<'t> {
+    feed: Table<'t, &'static [u8; 12], &'static [u8]>,
+    known: Table<'t, &'static [u8; 52], &'static [u8; 8]>,
+    entities: Table<'t, &'static [u8; 20], &'static [u8]>,
+    spaces: Table<'t, &'static [u8; 16], &'static [u8; 60]>,
+    /// space number, entity, hash -> seq.
+    new_known: BTreeMap<[u8; 52], u64>,
+    /// space number, entity -> its state, and its last seq before this transaction (0 if it is new).
+    new_entities: BTreeMap<[u8; 20], (EntityState, u64)>,
+    /// space -> its state, and whether it has to be written.
+    new_spaces: HashMap<SpaceId, (SpaceState, bool)>,
+}
+
+impl Batch<'_> {
+    fn append(&mut self, txn: &WriteTransaction, append: Append) -> Result<Appended, StoreError> {
+        let Append { space, origin, received_ms, epoch_if_new, entries } = append;
+        let mut state = match self.space(space)? {
+            Some(state) => state,
+            None => {
+                let number = next_space_number(txn)?;
+                let state = SpaceState { number, head: Watermark::start(space, epoch_if_new) };
+                self.new_spaces.insert(space, (state, true));
+                state
+            }
+        };
+        let before = state.head;
+        let mut placements = Vec::with_capacity(entries.len());
+        let mut rows = Vec::new();
+        for FeedEntry { record, deps } in entries {
+            if let Some(seq) = self.seq(state.number, record.entity, record.hash)? {
+                placements.push(Placement::Duplicate(Seq::new(seq)));
+                continue;
+            }
+            let missing = self.missing(state.number, record.entity, &deps)?;
+            if !missing.is_empty() {
+                placements.push(Placement::MissingDeps(missing));
+                continue;
+            }
+            if state.head.seq == Seq::MAX {
+                return Err(StoreError::Exhausted);
+            }
+            state.head = state.head.extended(record.entity, record.hash);
+            let row = FeedRow { seq: state.head.seq, origin, record };
+            self.insert(&state, &row, &deps, received_ms)?;
+            placements.push(Placement::Accepted(row.seq));
+            rows.push(row);
+        }
+        if state.head != before {
+            self.new_spaces.insert(space, (state, true));
+        }
+        Ok(Appended { space, placements, before, head: state.head, rows })
+    }
+
+    fn insert(
+        &mut self,
+        space: &SpaceState,
+        row: &FeedRow,
+        deps: &[ChangeHash],
+        received_ms: u64,
+    ) -> Result<(), StoreError> {
+        let (record, seq) = (&row.record, row.seq.get());
+        let key = entity_key(space.number, record.entity);
+        let entity = match self.new_entities.entry(key) {
+            std::collections::btree_map::Entry::Occupied(entry) => &mut entry.into_mut().0,
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                let stored = self.entities.get(&key)?.map(|value| EntityState::parse(value.value()));
+                let state = stored.transpose()?.unwrap_or_else(|| EntityState {
+                    last: 0,
+                    block: 0,
+                    count: 0,
+                    collection: record.collection.clone(),
+                    heads: Vec::new(),
+                });
+                let last = state.last;
+                &mut entry.insert((state, last)).0
+            }
+        };
+        let links = Links { chain: space.head.chain, previous: entity.last, block: entity.block };
+        let value = tables::feed_value(links, received_ms, row.origin, record);
+        if entity.count.is_multiple_of(tables::BLOCK_LEN) {
+            entity.block = seq;
+        }
+        entity.last = seq;
+        entity.count = entity.count.saturating_add(1);
+        entity.collection.clone_from(&record.collection);
+        let superseded: HashSet<&ChangeHash> = deps.iter().collect();
+        entity.heads.retain(|head| !superseded.contains(head));
+        let place = entity.heads.partition_point(|head| *head < record.hash);
+        entity.heads.insert(place, record.hash);
+        self.feed.insert(&ordered_key(space.number, seq), value.as_slice())?;
+        self.new_known.insert(change_key(space.number, record.entity, record.hash), seq);
+        Ok(())
+    }
+
+    fn space(&self, space: SpaceId) -> Result<Option<SpaceState>, StoreError> {
+        if let Some((state, _)) = self.new_spaces.get(&space) {
+            return Ok(Some(*state));
+        }
+        self.spaces.get(space.as_bytes())?.map(|value| SpaceState::parse(value.value())).transpose()
+    }
+
+    /// The seq of a change, if it is known.
+    fn seq(&self, number: u32, entity: EntityId, hash: ChangeHash) -> Result<Option<u64>, StoreError> {
+        let key = change_key(number, entity, hash);
+        if let Some(seq) = self.new_known.get(&key) {
+            return Ok(Some(*seq));
+        }
+        Ok(self.known.get(&key)?.map(|value| u64::from_be_bytes(*value.value())))
+    }
+
+    fn missing(
+        &self,
+        number: u32,
+        entity: EntityId,
+        deps: &[ChangeHash],
+    ) -> Result<Vec<ChangeHash>, StoreError> {
+        let mut missing = Vec::new();
+        for dep in deps {
+            if self.seq(number, entity, *dep)?.is_none() {
+                missing.push(*dep);
+            }
+        }
+        Ok(missing)
+    }
+
+    fn finish(mut self, txn: &WriteTransaction) -> Result<bool, StoreError> {
+        let mut changed = false;
+        for (space, (state, dirty)) in &self.new_spaces {
+            if *dirty {
+                self.spaces.insert(space.as_bytes(), &state.value())?;
+                changed = true;
+            }
+        }
+        if self.new_known.is_empty() {
+            return Ok(changed);
+        }
+        for (key, seq) in &self.new_known {
+            self.known.insert(key, &seq.to_be_bytes())?;
+        }
+        let mut tails = txn.open_table(tables::TAILS)?;
+        for (key, (state, last_before)) in &self.new_entities {
+            self.entities.insert(key, state.value().as_slice())?;
+            let [n0, n1, n2, n3, entity @ ..] = key;
+            let number = u32::from_be_bytes([*n0, *n1, *n2, *n3]);
+            if *last_before != 0 {
+                tails.remove(&ordered_key(number, *last_before))?;
+            }
+            tails.insert(&ordered_key(number, state.last), entity)?;
+        }
+        Ok(true)
+    }
+}
+
+fn next_space_number(txn: &WriteTransaction) -> Result<u32, StoreError> {
+    let mut meta = txn.open_table(META)?;
+    let damaged = || StoreError::corrupt("the last space number");
+    let last = match meta.get(tables::LAST_SPACE)? {
+        Some(value) => u32::from_be_bytes(value.value().try_into().map_err(|_| damaged())?),
+        None => 0,
+    };
+    let number = last.checked_add(1).ok_or(StoreError::Exhausted)?;
+    meta.insert(tables::LAST_SPACE, number.to_be_bytes().as_slice())?;
+    Ok(number)
+}

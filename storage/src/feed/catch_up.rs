@@ -1,0 +1,199 @@
+//! Catching up by entity: for each entity that changed since some seq, what it got since then.
+//!
+//! The entities come in the order of their last changes. One that changes during the catch-up moves to the end and is given
+//! once more, which does no harm, because applying a change twice gives the same entity. So at the end everything up to the head
+//! of the last page has been given, however long the catch-up took.
+
+use bytes::Bytes;
+use redb::{ReadTransaction, ReadableTable};
+
+use super::tables::{self, SpaceState};
+use super::{CursorError, EntityPage, FeedRow, PageLimit, ReadError};
+use crate::error::StoreError;
+use crate::layout::{Fields, ordered_key};
+use crate::position::Seq;
+
+pub(super) fn page(
+    txn: &ReadTransaction,
+    space: &SpaceState,
+    base: Seq,
+    cursor: Option<&[u8]>,
+    limit: PageLimit,
+) -> Result<EntityPage, ReadError> {
+    let start = match cursor {
+        Some(bytes) => Cursor::parse(bytes, base.get())?,
+        None => Cursor { base: base.get(), tail: base.get(), partial: None },
+    };
+    let mut at = start;
+    let mut filling = Filling::new(limit);
+    let mut entities_done = 0;
+    let feed = txn.open_table(tables::FEED).map_err(StoreError::from)?;
+    let tails = txn.open_table(tables::TAILS).map_err(StoreError::from)?;
+    let from = ordered_key(space.number, start.tail.saturating_add(1));
+    let to = ordered_key(space.number, u64::MAX);
+    for tail in tails.range::<&[u8; 12]>(&from..=&to).map_err(StoreError::from)? {
+        let last = tables::seq_of(tail.map_err(StoreError::from)?.0.value());
+        let given = match at.partial.take() {
+            Some(partial) if partial.last == last => partial.given,
+            _ => at.base,
+        };
+        let given = fill(&feed, space.number, last, given, &mut filling)?;
+        if given < last {
+            at.partial = (given > at.base).then_some(Partial { last, given });
+            return Ok(EntityPage {
+                rows: filling.rows,
+                cursor: Some(at.bytes()),
+                end: None,
+                head: space.head,
+                entities_done,
+            });
+        }
+        at.tail = last;
+        entities_done += 1;
+    }
+    Ok(EntityPage {
+        rows: filling.rows,
+        cursor: None,
+        end: Some(space.head),
+        head: space.head,
+        entities_done,
+    })
+}
+
+/// Adds the changes of one entity after `given` up to `last`, as far as there is room. Returns how far it came.
+pub(super) fn fill(
+    feed: &impl ReadableTable<&'static [u8; 12], &'static [u8]>,
+    number: u32,
+    last: u64,
+    mut given: u64,
+    filling: &mut Filling,
+) -> Result<u64, StoreError> {
+    if filling.is_full() {
+        return Ok(given);
+    }
+    // From the last change back, block by block, noting the ends of the stretches to walk.
+    let mut ends = vec![last];
+    let mut block = tables::links_at(feed, number, last)?.block;
+    while block > given {
+        let before = tables::links_at(feed, number, block)?.block;
+        ends.push(block);
+        block = earlier(block, before)?;
+    }
+    while let Some(end) = ends.pop() {
+        let mut stretch = Vec::new();
+        let mut seq = end;
+        while seq > given {
+            stretch.push(seq);
+            seq = earlier(seq, tables::links_at(feed, number, seq)?.previous)?;
+        }
+        for seq in stretch.into_iter().rev() {
+            if filling.is_full() || !filling.push(tables::row_at(feed, number, seq)?.1) {
+                return Ok(given);
+            }
+            given = seq;
+        }
+    }
+    Ok(given)
+}
+
+/// A damaged link that pointed forward would make the walk endless.
+fn earlier(seq: u64, before: u64) -> Result<u64, StoreError> {
+    if before < seq { Ok(before) } else { Err(StoreError::corrupt("a link of feed_v1")) }
+}
+
+/// A page while it is being filled.
+pub(super) struct Filling {
+    limit: PageLimit,
+    bytes: usize,
+    pub(super) rows: Vec<FeedRow>,
+}
+
+impl Filling {
+    pub(super) fn new(limit: PageLimit) -> Self {
+        Self { limit, bytes: 0, rows: Vec::new() }
+    }
+
+    /// Whether there is no room for any further row.
+    pub(super) fn is_full(&self) -> bool {
+        !self.rows.is_empty()
+            && (self.rows.len() >= self.limit.entries_max || self.bytes >= self.limit.bytes_max)
+    }
+
+    /// Adds `row` if there is room for it. The first one always has room.
+    pub(super) fn push(&mut self, row: FeedRow) -> bool {
+        let bytes = self.bytes.saturating_add(row.record.payload.len());
+        if self.is_full() || (bytes > self.limit.bytes_max && !self.rows.is_empty()) {
+            return false;
+        }
+        self.bytes = bytes;
+        self.rows.push(row);
+        true
+    }
+}
+
+/// Where a catch-up goes on.
+#[derive(Clone, Copy)]
+struct Cursor {
+    /// The seq that the catch-up began from.
+    base: u64,
+    /// All entities whose last change is up to here have been given.
+    tail: u64,
+    partial: Option<Partial>,
+}
+
+/// The next entity, if some of it has been given.
+#[derive(Clone, Copy)]
+struct Partial {
+    /// Its last seq then. If the next entity has another one, it is not the same and begins at the base.
+    last: u64,
+    /// How far it has been given.
+    given: u64,
+}
+
+// A cursor:
+//   version u8 = 1 | base u64 | tail u64 | and if part of the next entity has been given: last u64 | given u64
+const CURSOR_VERSION: u8 = 1;
+const CURSOR_LEN: usize = 17;
+const CURSOR_PARTIAL_LEN: usize = 33;
+
+impl Cursor {
+    fn bytes(&self) -> Bytes {
+        let mut bytes = Vec::with_capacity(CURSOR_PARTIAL_LEN);
+        bytes.push(CURSOR_VERSION);
+        bytes.extend_from_slice(&self.base.to_be_bytes());
+        bytes.extend_from_slice(&self.tail.to_be_bytes());
+        if let Some(partial) = self.partial {
+            bytes.extend_from_slice(&partial.last.to_be_bytes());
+            bytes.extend_from_slice(&partial.given.to_be_bytes());
+        }
+        bytes.into()
+    }
+
+    fn parse(bytes: &[u8], base: u64) -> Result<Self, CursorError> {
+        if !matches!(bytes.len(), CURSOR_LEN | CURSOR_PARTIAL_LEN) {
+            return Err(CursorError::Malformed);
+        }
+        let malformed = |_| CursorError::Malformed;
+        let mut fields = Fields::new("a cursor", bytes);
+        if fields.u8().map_err(malformed)? != CURSOR_VERSION {
+            return Err(CursorError::Malformed);
+        }
+        let found = fields.u64().map_err(malformed)?;
+        let tail = fields.u64().map_err(malformed)?;
+        let partial = if bytes.len() == CURSOR_PARTIAL_LEN {
+            let last = fields.u64().map_err(malformed)?;
+            Some(Partial { last, given: fields.u64().map_err(malformed)? })
+        } else {
+            None
+        };
+        if found != base {
+            return Err(CursorError::OtherBase { found: Seq::new(found), expected: Seq::new(base) });
+        }
+        // Nothing that this code writes breaks these, and the walk relies on them.
+        let ordered = tail >= base
+            && partial.is_none_or(|partial| {
+                partial.last > tail && partial.given > base && partial.given < partial.last
+            });
+        if ordered { Ok(Self { base, tail, partial }) } else { Err(CursorError::Malformed) }
+    }
+}

@@ -1,0 +1,376 @@
+//! The checks that every feed backend has to pass. A backend's tests call [`run_all`] with a way to make an empty store.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+
+use bytes::Bytes;
+
+use super::{Append, FeedEntry, FeedRow, FeedStore, PageLimit, Placement, ReadError, Standing};
+use crate::change::{ChangeRecord, PayloadKind};
+use crate::id::{ChangeHash, CollectionName, DeviceId, EntityId, FeedEpoch, SpaceId};
+use crate::position::{Seq, Watermark};
+
+/// What a check answers: an error of the store, or nothing. A wrong answer of the store fails an assertion.
+pub type Checked = Result<(), Box<dyn Error + Send + Sync>>;
+
+const WIDE: PageLimit = PageLimit { entries_max: 10_000, bytes_max: 1 << 24 };
+
+/// Runs every check, each on a store of its own.
+///
+/// # Panics
+/// When the store answers wrongly: this is a test.
+pub async fn run_all(make: impl AsyncFn() -> FeedStore) -> Checked {
+    seqs_are_dense_and_chained(&make().await).await?;
+    pushing_again_changes_nothing(&make().await).await?;
+    missing_dependencies_are_named(&make().await).await?;
+    heads_follow_the_dependencies(&make().await).await?;
+    spaces_are_apart(&make().await).await?;
+    watermarks_are_checked(&make().await).await?;
+    pages_are_bounded_and_continue(&make().await).await?;
+    catch_up_gives_everything_at_every_page_size(&make().await).await?;
+    a_long_entity_is_caught_up_in_order(&make().await).await?;
+    catch_up_survives_appends_between_pages(&make().await).await?;
+    an_entity_that_moves_on_half_way_leaves_its_progress_behind(&make().await).await?;
+    bad_cursors_are_refused(&make().await).await
+}
+
+/// Would let a reader skip a change, or trust a feed with another history.
+async fn seqs_are_dense_and_chained(store: &FeedStore) -> Checked {
+    let mut expected = Watermark::start(space(1), epoch());
+    for n in 1..=20 {
+        let appended = store.append(append(1, vec![entry(n % 3, n, &[])])).await?;
+        assert_eq!(appended.before(), expected);
+        expected = expected.extended(entity(n % 3), hash(n));
+        assert_eq!(appended.head(), expected);
+        assert_eq!(appended.placements(), [Placement::Accepted(Seq::new(n.into()))]);
+        assert_eq!(appended.rows()[0].seq, Seq::new(n.into()));
+    }
+    let page = store.read_by_seq(space(1), Seq::ZERO, WIDE).await?;
+    assert!(page.rows.iter().map(|row| row.seq.get()).eq(1..=20));
+    assert_eq!((page.end, page.head), (expected, expected));
+    Ok(())
+}
+
+/// Would give every subscriber a change twice whenever a connection breaks between the commit and the acknowledgement.
+async fn pushing_again_changes_nothing(store: &FeedStore) -> Checked {
+    let entries = vec![entry(1, 1, &[]), entry(1, 1, &[]), entry(2, 1, &[])];
+    let first = store.append(append(1, entries.clone())).await?;
+    // The same hash in another entity is another change.
+    let placed = [
+        Placement::Accepted(Seq::new(1)),
+        Placement::Duplicate(Seq::new(1)),
+        Placement::Accepted(Seq::new(2)),
+    ];
+    assert_eq!(first.placements(), placed);
+    let again = store.append(append(1, entries)).await?;
+    let placed = [
+        Placement::Duplicate(Seq::new(1)),
+        Placement::Duplicate(Seq::new(1)),
+        Placement::Duplicate(Seq::new(2)),
+    ];
+    assert_eq!(again.placements(), placed);
+    assert_eq!((again.before(), again.head()), (first.head(), first.head()));
+    assert!(again.rows().is_empty());
+    Ok(())
+}
+
+/// Would store a change that no replica can apply.
+async fn missing_dependencies_are_named(store: &FeedStore) -> Checked {
+    let entries =
+        vec![entry(1, 1, &[]), entry(1, 3, &[1, 2]), entry(1, 4, &[3]), entry(2, 5, &[1]), entry(1, 6, &[1])];
+    let appended = store.append(append(1, entries)).await?;
+    let placed = [
+        Placement::Accepted(Seq::new(1)),
+        Placement::MissingDeps(vec![hash(2)]),
+        Placement::MissingDeps(vec![hash(3)]),
+        // A dependency is one within the entity.
+        Placement::MissingDeps(vec![hash(1)]),
+        Placement::Accepted(Seq::new(2)),
+    ];
+    assert_eq!(appended.placements(), placed);
+    let entries = vec![entry(1, 2, &[1]), entry(1, 3, &[1, 2]), entry(1, 4, &[3])];
+    let appended = store.append(append(1, entries)).await?;
+    assert!(appended.placements().iter().all(|placement| matches!(placement, Placement::Accepted(_))));
+    Ok(())
+}
+
+/// Would make two sides that compare heads believe that they differ, or worse, that they agree.
+async fn heads_follow_the_dependencies(store: &FeedStore) -> Checked {
+    let entries = vec![entry(1, 1, &[]), entry(1, 2, &[1]), entry(1, 3, &[1]), entry(2, 9, &[])];
+    store.append(append(1, entries)).await?;
+    let heads = store.heads(space(1), None, 10).await?;
+    assert_eq!(heads[0].heads, [hash(2), hash(3)]);
+    assert_eq!(heads[1].heads, [hash(9)]);
+    store.append(append(1, vec![entry(1, 4, &[2, 3])])).await?;
+    assert_eq!(store.heads(space(1), None, 1).await?[0].heads, [hash(4)]);
+    let rest = store.heads(space(1), Some(entity(1)), 10).await?;
+    assert_eq!(rest.iter().map(|heads| heads.entity).collect::<Vec<_>>(), [entity(2)]);
+    Ok(())
+}
+
+/// Would show one team the changes of another.
+async fn spaces_are_apart(store: &FeedStore) -> Checked {
+    let missing = store.read_by_seq(space(1), Seq::ZERO, WIDE).await;
+    assert!(matches!(missing, Err(ReadError::NoSuchSpace { .. })));
+    assert_eq!(store.head(space(1)).await?, None);
+    store.append(append(1, vec![entry(1, 1, &[])])).await?;
+    store.append(append(2, vec![entry(1, 1, &[]), entry(1, 2, &[])])).await?;
+    let empty = store.append(append(3, vec![])).await?;
+    assert_eq!(empty.head(), Watermark::start(space(3), epoch()));
+    assert_eq!(store.read_by_seq(space(1), Seq::ZERO, WIDE).await?.rows.len(), 1);
+    assert_eq!(store.read_entity(space(2), entity(1), Seq::ZERO, WIDE).await?.rows.len(), 2);
+    assert!(store.read_by_entity(space(3), Seq::ZERO, None, WIDE).await?.rows.is_empty());
+    let mut spaces = vec![space(1), space(2), space(3)];
+    spaces.sort_unstable();
+    assert_eq!(store.spaces().await?, spaces);
+    Ok(())
+}
+
+/// Would let a replica go on from a history that this feed does not have.
+async fn watermarks_are_checked(store: &FeedStore) -> Checked {
+    let start = Watermark::start(space(1), epoch());
+    assert_eq!(store.check(space(1), &start).await?, Standing::NoSuchSpace);
+    let first = store.append(append(1, vec![entry(1, 1, &[])])).await?.head();
+    let second = store.append(append(1, vec![entry(1, 2, &[])])).await?.head();
+    for known in [start, first, second] {
+        assert_eq!(store.check(space(1), &known).await?, Standing::Known);
+    }
+    let other_epoch = Watermark { epoch: FeedEpoch::from_bytes([0xee; 16]), ..first };
+    let other_chain = Watermark { chain: second.chain, ..first };
+    let ahead = second.extended(entity(1), hash(3));
+    for diverged in [other_epoch, other_chain, ahead] {
+        assert_eq!(store.check(space(1), &diverged).await?, Standing::Diverged);
+    }
+    Ok(())
+}
+
+/// Would let one page grow without bound, or lose a change at the edge of one.
+async fn pages_are_bounded_and_continue(store: &FeedStore) -> Checked {
+    store.append(append(1, (1..=10).map(|n| entry(n % 2, n, &[])).collect())).await?;
+    for limit in [
+        PageLimit { entries_max: 3, bytes_max: 1 << 20 },
+        PageLimit { entries_max: 100, bytes_max: 10 },
+        PageLimit { entries_max: 0, bytes_max: 0 },
+    ] {
+        let (mut after, mut seqs) = (Seq::ZERO, Vec::new());
+        loop {
+            let page = store.read_by_seq(space(1), after, limit).await?;
+            assert!(!page.rows.is_empty() && page.rows.len() <= limit.entries_max.max(1));
+            seqs.extend(page.rows.iter().map(|row| row.seq.get()));
+            assert_eq!(store.check(space(1), &page.end).await?, Standing::Known);
+            after = page.end.seq;
+            if page.end == page.head {
+                break;
+            }
+        }
+        assert!(seqs.iter().copied().eq(1..=10), "{seqs:?}");
+        let (mut after, mut seqs) = (Seq::ZERO, Vec::new());
+        loop {
+            let page = store.read_entity(space(1), entity(1), after, limit).await?;
+            seqs.extend(page.rows.iter().map(|row| row.seq.get()));
+            after = page.end.seq;
+            if page.end == page.head {
+                break;
+            }
+        }
+        assert_eq!(seqs, [1, 3, 5, 7, 9]);
+    }
+    assert!(store.read_by_seq(space(1), Seq::new(99), WIDE).await?.rows.is_empty());
+    Ok(())
+}
+
+/// Would leave a reconnecting replica without some change, depending on how large its pages are.
+async fn catch_up_gives_everything_at_every_page_size(store: &FeedStore) -> Checked {
+    store.append(append(1, (1..=30).map(|n| entry(n % 7, n, &[])).collect())).await?;
+    for base in [0, 1, 13, 29, 30] {
+        for entries_max in 1..=31 {
+            let limit = PageLimit { entries_max, bytes_max: 1 << 20 };
+            let (rows, end) = catch_up(store, Seq::new(base), limit, async |_| Ok(())).await?;
+            let mut seqs: Vec<_> = rows.iter().map(|row| row.seq.get()).collect();
+            seqs.sort_unstable();
+            assert!(seqs.into_iter().eq(base + 1..=30), "base {base}, pages of {entries_max}");
+            assert_in_order(&rows);
+            assert_eq!(end.seq, Seq::new(30));
+        }
+    }
+    Ok(())
+}
+
+/// Would make the catch-up of one long document slow, or give its changes out of order.
+async fn a_long_entity_is_caught_up_in_order(store: &FeedStore) -> Checked {
+    for from in (0..1_100).step_by(100) {
+        store.append(append(1, (from..from + 100).map(|n| entry(n % 10 / 9, n, &[])).collect())).await?;
+    }
+    for base in [0, 254, 255, 256, 257, 600, 1_099] {
+        for entries_max in [1, 255, 256, 257, 1_000] {
+            // Pages of one are slow and tell nothing new on the long stretches.
+            if entries_max == 1 && base < 600 {
+                continue;
+            }
+            let limit = PageLimit { entries_max, bytes_max: 1 << 20 };
+            let (rows, _) = catch_up(store, Seq::new(base), limit, async |_| Ok(())).await?;
+            assert_eq!(rows.len() as u64, 1_100 - base, "base {base}, pages of {entries_max}");
+            assert_in_order(&rows);
+        }
+    }
+    Ok(())
+}
+
+/// Would lose what is written while a slow replica catches up.
+async fn catch_up_survives_appends_between_pages(store: &FeedStore) -> Checked {
+    store.append(append(1, (1..=20).map(|n| entry(n % 4, n, &[])).collect())).await?;
+    let limit = PageLimit { entries_max: 2, bytes_max: 1 << 20 };
+    let (rows, end) = catch_up(store, Seq::new(3), limit, async |page| {
+        // More pages than appends, or the catch-up would never end.
+        if page < 12 {
+            store.append(append(1, vec![entry(page % 5, 100 + page, &[])])).await?;
+        }
+        Ok(())
+    })
+    .await?;
+    let mut seqs: Vec<_> = rows.iter().map(|row| row.seq.get()).collect();
+    seqs.sort_unstable();
+    seqs.dedup();
+    assert!(seqs.into_iter().eq(4..=end.seq.get()));
+    assert_eq!(Some(end), store.head(space(1)).await?);
+    Ok(())
+}
+
+/// Would begin the next entity in the middle, because the one before it was given half-way and then changed.
+async fn an_entity_that_moves_on_half_way_leaves_its_progress_behind(store: &FeedStore) -> Checked {
+    store
+        .append(append(1, [1, 2, 1, 1, 2].into_iter().zip(1..).map(|(of, n)| entry(of, n, &[])).collect()))
+        .await?;
+    let limit = PageLimit { entries_max: 2, bytes_max: 1 << 20 };
+    let first = store.read_by_entity(space(1), Seq::ZERO, None, limit).await?;
+    assert_eq!(seqs(&first.rows), [1, 3]);
+    store.append(append(1, vec![entry(1, 6, &[])])).await?;
+    let second = store.read_by_entity(space(1), Seq::ZERO, first.cursor.as_deref(), limit).await?;
+    assert_eq!(seqs(&second.rows), [2, 5]);
+    let third = store.read_by_entity(space(1), Seq::ZERO, second.cursor.as_deref(), WIDE).await?;
+    assert_eq!((seqs(&third.rows), third.cursor, third.entities_done), (vec![1, 3, 4, 6], None, 1));
+    Ok(())
+}
+
+/// Would let a peer that makes up a cursor stop the relay.
+async fn bad_cursors_are_refused(store: &FeedStore) -> Checked {
+    store.append(append(1, (1..=9).map(|n| entry(n % 2, n, &[])).collect())).await?;
+    let limit = PageLimit { entries_max: 2, bytes_max: 1 << 20 };
+    let page = store.read_by_entity(space(1), Seq::ZERO, None, limit).await?;
+    let good = page.cursor.unwrap_or_default();
+    assert!(good.len() <= crate::position::Position::CURSOR_LEN_MAX);
+    let other_base = store.read_by_entity(space(1), Seq::new(1), Some(&good), limit).await;
+    assert!(matches!(other_base, Err(ReadError::Cursor(_))));
+    for bad in [&b""[..], &[0; 17], &[0xff; 33], &[1; 64], &good[..good.len() - 1]] {
+        let refused = store.read_by_entity(space(1), Seq::ZERO, Some(bad), limit).await;
+        assert!(matches!(refused, Err(ReadError::Cursor(_))), "{bad:?}");
+    }
+    for at in 0..good.len() {
+        for bit in 0..8 {
+            let mut flipped = good.to_vec();
+            flipped[at] ^= 1 << bit;
+            match store.read_by_entity(space(1), Seq::ZERO, Some(&flipped), limit).await {
+                Ok(_) | Err(ReadError::Cursor(_)) => {}
+                Err(other) => return Err(other.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads pages until the catch-up is finished, and calls `between` after each with its number.
+async fn catch_up(
+    store: &FeedStore,
+    base: Seq,
+    limit: PageLimit,
+    between: impl AsyncFn(u32) -> Checked,
+) -> Result<(Vec<FeedRow>, Watermark), Box<dyn Error + Send + Sync>> {
+    let (mut rows, mut cursor, mut number) = (Vec::new(), None::<Bytes>, 0);
+    loop {
+        let page = store.read_by_entity(space(1), base, cursor.as_deref(), limit).await?;
+        assert!(page.rows.len() <= limit.entries_max);
+        rows.extend(page.rows);
+        match (page.cursor, page.end) {
+            (Some(next), None) => cursor = Some(next),
+            (None, Some(end)) => return Ok((rows, end)),
+            other => return Err(format!("a page is finished or it is not: {other:?}").into()),
+        }
+        between(number).await?;
+        number += 1;
+    }
+}
+
+fn seqs(rows: &[FeedRow]) -> Vec<u64> {
+    rows.iter().map(|row| row.seq.get()).collect()
+}
+
+/// Within an entity the seqs have to rise, because dependencies come first.
+fn assert_in_order(rows: &[FeedRow]) {
+    let mut last = BTreeMap::new();
+    for row in rows {
+        let before = last.insert(row.record.entity, row.seq);
+        assert!(before < Some(row.seq), "{:?} after {before:?}", row.seq);
+    }
+}
+
+fn append(number: u8, entries: Vec<FeedEntry>) -> Append {
+    Append {
+        space: space(number),
+        origin: DeviceId::from_bytes([0xd0; 16]),
+        received_ms: 0,
+        epoch_if_new: epoch(),
+        entries,
+    }
+}
+
+fn entry(of: u32, change: u32, deps: &[u32]) -> FeedEntry {
+    let record = ChangeRecord {
+        entity: entity(of),
+        collection: collection(),
+        kind: PayloadKind::Change,
+        hash: hash(change),
+        payload: Bytes::copy_from_slice(&change.to_be_bytes()),
+    };
+    FeedEntry { record, deps: deps.iter().copied().map(hash).collect() }
+}
+
+fn space(number: u8) -> SpaceId {
+    SpaceId::from_bytes([number; 16])
+}
+
+fn epoch() -> FeedEpoch {
+    FeedEpoch::from_bytes([0xe0; 16])
+}
+
+fn entity(number: u32) -> EntityId {
+    EntityId::from_bytes(u128::from(number).to_be_bytes())
+}
+
+fn hash(number: u32) -> ChangeHash {
+    let mut bytes = [0; 32];
+    bytes[28..].copy_from_slice(&number.to_be_bytes());
+    ChangeHash::from_bytes(bytes)
+}
+
+#[expect(clippy::expect_used, reason = "a fixed name, in the library of a test")]
+fn collection() -> CollectionName {
+    CollectionName::new("coffee_bags").expect("a valid name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::{NewFeed, RedbFeed, WriterLimits};
+
+    /// Would let redb drift away from what every backend promises.
+    #[tokio::test]
+    async fn redb_passes_every_check() {
+        run_all(async || {
+            let feed =
+                RedbFeed::open_backend(redb::backends::InMemoryBackend::new(), NewFeed { created_ms: 0 });
+            FeedStore::redb(feed.unwrap(), WriterLimits::default()).unwrap()
+        })
+        .await
+        .unwrap();
+    }
+}

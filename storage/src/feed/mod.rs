@@ -1,0 +1,233 @@
+//! The feed store: the relay's ordered log of accepted changes, per space.
+//!
+//! [`RedbFeed`] is the log itself, with plain calls that decide everything from their arguments. [`FeedStore`] is what a relay
+//! holds: an enum over the backends, with async calls, whose writer puts everything that waits into one transaction.
+
+mod append;
+mod catch_up;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod redb;
+mod store;
+mod tables;
+mod writer;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+pub use self::redb::{NewFeed, RedbFeed};
+pub use self::store::{FeedStore, RedbStore};
+pub use self::writer::WriterLimits;
+
+use crate::change::ChangeRecord;
+use crate::error::StoreError;
+use crate::id::{ChangeHash, CollectionName, DeviceId, EntityId, FeedEpoch, SpaceId};
+use crate::position::{Seq, Watermark};
+
+/// Changes that one device offers to one space. Without entries it only makes sure that the space has a feed.
+///
+/// ```
+/// use headwater_storage::{Append, DeviceId, FeedEpoch, SpaceId};
+/// let append = Append {
+///     space: SpaceId::from_name("home"),
+///     origin: DeviceId::from_bytes([1; 16]),
+///     received_ms: 1_700_000_000_000,
+///     epoch_if_new: FeedEpoch::from_bytes([2; 16]),
+///     entries: Vec::new(),
+/// };
+/// # let _ = append;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// The space.
+    pub space: SpaceId,
+    /// The device that pushed.
+    pub origin: DeviceId,
+    /// When the push came, in milliseconds since 1970.
+    pub received_ms: u64,
+    /// The epoch that the feed gets if the space does not have one yet.
+    pub epoch_if_new: FeedEpoch,
+    /// The changes, dependencies before dependents.
+    pub entries: Vec<FeedEntry>,
+}
+
+/// A change and what it depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedEntry {
+    /// The change.
+    pub record: ChangeRecord,
+    /// The changes of the same entity that it builds on.
+    pub deps: Vec<ChangeHash>,
+}
+
+/// The receipt of an append: what it says is durable. Only a feed store can make one, so that only what is stored can be
+/// acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    space: SpaceId,
+    placements: Vec<Placement>,
+    before: Watermark,
+    head: Watermark,
+    rows: Vec<FeedRow>,
+}
+
+impl Appended {
+    /// The space.
+    pub fn space(&self) -> SpaceId {
+        self.space
+    }
+
+    /// What became of each entry, in their order.
+    pub fn placements(&self) -> &[Placement] {
+        &self.placements
+    }
+
+    /// The head of the feed before this append.
+    pub fn before(&self) -> Watermark {
+        self.before
+    }
+
+    /// The head of the feed after this append.
+    pub fn head(&self) -> Watermark {
+        self.head
+    }
+
+    /// The accepted changes in the order of their seqs: what subscribers have to get.
+    pub fn rows(&self) -> &[FeedRow] {
+        &self.rows
+    }
+
+    /// The accepted changes, without copying them.
+    pub fn into_rows(self) -> Vec<FeedRow> {
+        self.rows
+    }
+}
+
+/// What became of one entry of an append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Placement {
+    /// It is new, and has this position.
+    Accepted(Seq),
+    /// It was already there, at this position.
+    Duplicate(Seq),
+    /// It was not stored, because these changes, that it depends on, are not there. Offer it again after them.
+    MissingDeps(Vec<ChangeHash>),
+}
+
+/// An append failed, and nothing of it is stored, unless the error says that the disk failed: then reopening tells.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The store failed; see there for what to do.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A cursor cannot be continued from.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CursorError {
+    /// The bytes are not a cursor of this version. Begin the catch-up again, without a cursor.
+    #[error("the cursor is not readable; begin the catch-up again without it")]
+    Malformed,
+    /// The cursor belongs to a catch-up that began elsewhere. Begin again, without a cursor.
+    #[error("the cursor belongs to a catch-up from seq {found}, not {expected}; begin again without it")]
+    OtherBase {
+        /// Where the cursor's catch-up began.
+        found: Seq,
+        /// Where this one began.
+        expected: Seq,
+    },
+}
+
+/// A feed could not be read. Nothing has changed.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The space has no feed. Append to it first; an append without entries will do.
+    #[error("space {space} has no feed yet")]
+    NoSuchSpace {
+        /// The space.
+        space: SpaceId,
+    },
+    /// The cursor is of no use here. Begin the catch-up again, without a cursor.
+    #[error(transparent)]
+    Cursor(#[from] CursorError),
+    /// The store failed; see there for what to do.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How much one page may hold.
+///
+/// ```
+/// use headwater_storage::PageLimit;
+/// let limit = PageLimit { entries_max: 500, bytes_max: 256 * 1024 };
+/// # let _ = limit;
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageLimit {
+    /// The most changes. 0 counts as 1.
+    pub entries_max: usize,
+    /// The most payload bytes. A page that has anything to hold has at least one change, even a larger one.
+    pub bytes_max: usize,
+}
+
+/// One change of a feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedRow {
+    /// Its position.
+    pub seq: Seq,
+    /// The device that pushed it.
+    pub origin: DeviceId,
+    /// The change.
+    pub record: ChangeRecord,
+}
+
+/// A page of a feed in the order of the seqs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The changes.
+    pub rows: Vec<FeedRow>,
+    /// Everything that was asked for is in `rows` or earlier, up to here.
+    pub end: Watermark,
+    /// The head of the feed when the page was read. The last page is the one whose `end` is the head.
+    pub head: Watermark,
+}
+
+/// A page of a catch-up by entity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntityPage {
+    /// The changes: those of one entity together, in the order of their seqs.
+    pub rows: Vec<FeedRow>,
+    /// Where the next page goes on. `None`: the catch-up is finished.
+    pub cursor: Option<Bytes>,
+    /// When finished: everything up to here has been given.
+    pub end: Option<Watermark>,
+    /// The head of the feed when the page was read.
+    pub head: Watermark,
+    /// How many entities were finished in this page.
+    pub entities_done: u64,
+}
+
+/// Whether a watermark can be continued from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The feed has exactly this history up to there.
+    Known,
+    /// The feed has another epoch, is shorter, or has other contents. Compare heads instead.
+    Diverged,
+    /// The space has no feed.
+    NoSuchSpace,
+}
+
+/// The heads of an entity: its changes that no other change builds on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntityHeads {
+    /// The entity.
+    pub entity: EntityId,
+    /// The collection of its newest change.
+    pub collection: CollectionName,
+    /// The heads, in ascending order.
+    pub heads: Vec<ChangeHash>,
+}

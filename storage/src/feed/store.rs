@@ -1,0 +1,183 @@
+//! What a relay holds: one of the feed backends, behind async calls.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::writer::{FeedWriter, WriterLimits};
+use super::{
+    Append, AppendError, Appended, EntityHeads, EntityPage, Page, PageLimit, ReadError, RedbFeed, Standing,
+};
+use crate::error::StoreError;
+use crate::id::{EntityId, SpaceId};
+use crate::position::{Seq, Watermark};
+
+/// A feed store on one of its backends. Cheap to clone; all clones are the same store.
+///
+/// Calls have to be made within a tokio runtime. An append that is dropped before it answers may still be stored. Reads of
+/// pages run on tokio's blocking threads, since even a small page may wait for a cold disk and must not hold up sockets
+/// meanwhile; `head` and `check` read one or two rows and run where they are called.
+///
+/// ```
+/// use headwater_storage::{Append, DeviceId, FeedEpoch, FeedStore, InMemoryBackend, NewFeed, RedbFeed, SpaceId, WriterLimits};
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let feed = RedbFeed::open_backend(InMemoryBackend::new(), NewFeed { created_ms: 0 })?;
+/// let store = FeedStore::redb(feed, WriterLimits::default())?;
+/// let space = SpaceId::from_name("home");
+/// let appended = store
+///     .append(Append {
+///         space,
+///         origin: DeviceId::from_bytes([1; 16]),
+///         received_ms: 0,
+///         epoch_if_new: FeedEpoch::from_bytes([2; 16]),
+///         entries: vec![],
+///     })
+///     .await?;
+/// assert_eq!(store.head(space).await?, Some(appended.head()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum FeedStore {
+    /// One redb file, for one relay process.
+    Redb(RedbStore),
+}
+
+/// The redb backend with its writer thread. Made by [`FeedStore::redb`].
+#[derive(Clone)]
+pub struct RedbStore {
+    feed: RedbFeed,
+    writer: Arc<FeedWriter>,
+}
+
+impl FeedStore {
+    /// A store on `feed`. Starts the writer's thread, which ends with the last clone; dropping that one waits for the
+    /// running transaction.
+    pub fn redb(feed: RedbFeed, limits: WriterLimits) -> Result<Self, StoreError> {
+        let writer = Arc::new(FeedWriter::start(feed.clone(), limits)?);
+        Ok(Self::Redb(RedbStore { feed, writer }))
+    }
+
+    /// Stores an append, together with whatever else waits. Durable when this returns.
+    pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        // One append has one receipt.
+        self.append_all(vec![append]).await?.pop().ok_or(AppendError::Store(StoreError::Stopped))
+    }
+
+    /// Stores several appends in this order, all in one transaction, together with whatever else waits. Durable when this
+    /// returns, with a receipt for each.
+    pub async fn append_all(&self, appends: Vec<Append>) -> Result<Vec<Appended>, AppendError> {
+        match self {
+            Self::Redb(redb) => redb.writer.append_all(appends).await,
+        }
+    }
+
+    /// How many write transactions there have been since the store was opened: the measure of how well appends are grouped.
+    pub fn commits(&self) -> u64 {
+        match self {
+            Self::Redb(redb) => redb.writer.commits(),
+        }
+    }
+
+    /// The end of a feed. `None` if the space has no feed.
+    pub async fn head(&self, space: SpaceId) -> Result<Option<Watermark>, StoreError> {
+        match self {
+            Self::Redb(redb) => redb.feed.head(space),
+        }
+    }
+
+    /// Whether a replica that is at `watermark` can go on from there.
+    pub async fn check(&self, space: SpaceId, watermark: &Watermark) -> Result<Standing, StoreError> {
+        match self {
+            Self::Redb(redb) => redb.feed.check(space, watermark),
+        }
+    }
+
+    /// A page of the changes after `after`, in the order of their seqs.
+    pub async fn read_by_seq(&self, space: SpaceId, after: Seq, limit: PageLimit) -> Result<Page, ReadError> {
+        match self {
+            Self::Redb(redb) => redb.blocking(move |feed| feed.read_by_seq(space, after, limit)).await,
+        }
+    }
+
+    /// A page of a catch-up by entity that began at `base`, from `cursor` on.
+    pub async fn read_by_entity(
+        &self,
+        space: SpaceId,
+        base: Seq,
+        cursor: Option<&[u8]>,
+        limit: PageLimit,
+    ) -> Result<EntityPage, ReadError> {
+        match self {
+            Self::Redb(redb) => {
+                let cursor = cursor.map(Bytes::copy_from_slice);
+                redb.blocking(move |feed| feed.read_by_entity(space, base, cursor.as_deref(), limit)).await
+            }
+        }
+    }
+
+    /// A page of the changes of one entity after `after`. Without rows if the feed does not know the entity.
+    pub async fn read_entity(
+        &self,
+        space: SpaceId,
+        entity: EntityId,
+        after: Seq,
+        limit: PageLimit,
+    ) -> Result<Page, ReadError> {
+        match self {
+            Self::Redb(redb) => {
+                redb.blocking(move |feed| feed.read_entity(space, entity, after, limit)).await
+            }
+        }
+    }
+
+    /// The heads of at most `limit` entities, in ascending order of their ids, from the one after `after`.
+    pub async fn heads(
+        &self,
+        space: SpaceId,
+        after: Option<EntityId>,
+        limit: usize,
+    ) -> Result<Vec<EntityHeads>, ReadError> {
+        match self {
+            Self::Redb(redb) => redb.blocking(move |feed| feed.heads(space, after, limit)).await,
+        }
+    }
+
+    /// The spaces that have a feed, in ascending order.
+    pub async fn spaces(&self) -> Result<Vec<SpaceId>, StoreError> {
+        match self {
+            Self::Redb(redb) => redb.blocking(RedbFeed::spaces).await,
+        }
+    }
+}
+
+impl RedbStore {
+    async fn blocking<T, E>(
+        &self,
+        read: impl FnOnce(&RedbFeed) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let feed = self.feed.clone();
+        tokio::task::spawn_blocking(move || read(&feed)).await.map_err(|_| StoreError::Stopped)?
+    }
+}
+
+impl fmt::Debug for FeedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Redb(_) => "FeedStore::Redb",
+        })
+    }
+}
+
+impl fmt::Debug for RedbStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RedbStore")
+    }
+}

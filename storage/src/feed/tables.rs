@@ -1,0 +1,199 @@
+//! The tables of a feed's file, and the layouts of their keys and values.
+//!
+//! Spaces get short numbers, from 1 up, so that keys stay short. Collections stay names: a peer may send any number of
+//! them, and a table of their numbers in memory would have no bound. All numbers are big-endian.
+
+use bytes::Bytes;
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
+
+use crate::change::{ChangeRecord, PayloadKind};
+use crate::error::StoreError;
+use crate::feed::FeedRow;
+use crate::id::{ChangeHash, CollectionName, DeviceId, EntityId, FeedEpoch};
+use crate::layout::{Fields, ordered_key, put_name};
+use crate::position::{ChainHash, Seq, Watermark};
+
+// spaces_v1: the feeds.
+//   key:   space 16
+//   value: space number u32 | epoch 16 | head seq u64 | head chain 32
+pub(super) const SPACES: TableDefinition<&[u8; 16], &[u8; 60]> = TableDefinition::new("spaces_v1");
+
+// feed_v1: the changes of all feeds. The seqs of a space have no gaps.
+//   key:   space number u32 | seq u64
+//   value: chain 32 | previous u64 | block u64 | received u64 | origin 16 | entity 16 | hash 32 | kind u8
+//          | name length u8, collection name | payload, to the end
+// chain:    the chain hash up to and with this change
+// previous: the seq of the change of the same entity before this one, 0 if this is its first
+// block:    the seq of the last change of the same entity before this one whose number in the entity (from 0) is a multiple
+//           of 256, 0 if there is none: long entities are walked back block by block
+// received: milliseconds since 1970
+pub(super) const FEED: TableDefinition<&[u8; 12], &[u8]> = TableDefinition::new("feed_v1");
+pub(super) const BLOCK_LEN: u64 = 256;
+
+// known_v1: which changes are there.
+//   key:   space number u32 | entity 16 | hash 32
+//   value: seq u64
+pub(super) const KNOWN: TableDefinition<&[u8; 52], &[u8; 8]> = TableDefinition::new("known_v1");
+
+// entities_v1: the state of each entity.
+//   key:   space number u32 | entity 16
+//   value: last seq u64 | block u64, for its next change | number of changes u64 | name length u8, collection name
+//          | heads, 32 each, ascending, to the end
+pub(super) const ENTITIES: TableDefinition<&[u8; 20], &[u8]> = TableDefinition::new("entities_v1");
+
+// tails_v1: the entities in the order of their last changes. An entity that gets a change moves to the end.
+//   key:   space number u32 | last seq u64
+//   value: entity 16
+pub(super) const TAILS: TableDefinition<&[u8; 12], &[u8; 16]> = TableDefinition::new("tails_v1");
+
+// In meta_v1: the last space number given out, u32.
+pub(super) const LAST_SPACE: &str = "last_space";
+
+/// Makes all tables, so that no reader has to deal with a missing one.
+pub(super) fn create(txn: &WriteTransaction) -> Result<(), StoreError> {
+    txn.open_table(SPACES)?;
+    txn.open_table(FEED)?;
+    txn.open_table(KNOWN)?;
+    txn.open_table(ENTITIES)?;
+    txn.open_table(TAILS)?;
+    Ok(())
+}
+
+/// A feed: the number of its space, and its head.
+#[derive(Clone, Copy)]
+pub(super) struct SpaceState {
+    pub(super) number: u32,
+    pub(super) head: Watermark,
+}
+
+impl SpaceState {
+    pub(super) fn value(&self) -> [u8; 60] {
+        let mut value = [0; 60];
+        value[..4].copy_from_slice(&self.number.to_be_bytes());
+        value[4..20].copy_from_slice(self.head.epoch.as_bytes());
+        value[20..28].copy_from_slice(&self.head.seq.get().to_be_bytes());
+        value[28..].copy_from_slice(self.head.chain.as_bytes());
+        value
+    }
+
+    pub(super) fn parse(value: &[u8; 60]) -> Result<Self, StoreError> {
+        let mut fields = Fields::new("spaces_v1", value);
+        Ok(Self {
+            number: fields.u32()?,
+            head: Watermark {
+                epoch: FeedEpoch::from_bytes(fields.array()?),
+                seq: Seq::new(fields.u64()?),
+                chain: ChainHash::from_bytes(fields.array()?),
+            },
+        })
+    }
+}
+
+/// A row of `feed_v1` without its change: the links.
+#[derive(Clone, Copy)]
+pub(super) struct Links {
+    pub(super) chain: ChainHash,
+    pub(super) previous: u64,
+    pub(super) block: u64,
+}
+
+pub(super) fn feed_value(links: Links, received_ms: u64, origin: DeviceId, record: &ChangeRecord) -> Vec<u8> {
+    let mut value = Vec::with_capacity(122 + record.collection.as_str().len() + record.payload.len());
+    value.extend_from_slice(links.chain.as_bytes());
+    value.extend_from_slice(&links.previous.to_be_bytes());
+    value.extend_from_slice(&links.block.to_be_bytes());
+    value.extend_from_slice(&received_ms.to_be_bytes());
+    value.extend_from_slice(origin.as_bytes());
+    value.extend_from_slice(record.entity.as_bytes());
+    value.extend_from_slice(record.hash.as_bytes());
+    value.push(record.kind.code());
+    put_name(&mut value, &record.collection);
+    value.extend_from_slice(&record.payload);
+    value
+}
+
+pub(super) fn parse_links(value: &[u8]) -> Result<Links, StoreError> {
+    let mut fields = Fields::new("feed_v1", value);
+    links(&mut fields)
+}
+
+pub(super) fn parse_feed(seq: u64, value: &[u8]) -> Result<(Links, FeedRow), StoreError> {
+    let mut fields = Fields::new("feed_v1", value);
+    let links = links(&mut fields)?;
+    let _received_ms = fields.u64()?;
+    let origin = DeviceId::from_bytes(fields.array()?);
+    let entity = EntityId::from_bytes(fields.array()?);
+    let hash = ChangeHash::from_bytes(fields.array()?);
+    let kind = PayloadKind::from_code(fields.u8()?).map_err(|_| fields.damaged())?;
+    let collection = fields.name()?;
+    let payload = Bytes::copy_from_slice(fields.rest());
+    let record = ChangeRecord { entity, collection, kind, hash, payload };
+    Ok((links, FeedRow { seq: Seq::new(seq), origin, record }))
+}
+
+fn links(fields: &mut Fields<'_>) -> Result<Links, StoreError> {
+    Ok(Links { chain: ChainHash::from_bytes(fields.array()?), previous: fields.u64()?, block: fields.u64()? })
+}
+
+/// The links of one change, which has to be there.
+pub(super) fn links_at(
+    feed: &impl ReadableTable<&'static [u8; 12], &'static [u8]>,
+    number: u32,
+    seq: u64,
+) -> Result<Links, StoreError> {
+    let row = feed.get(&ordered_key(number, seq))?.ok_or_else(|| missing(seq))?;
+    parse_links(row.value())
+}
+
+/// One change, which has to be there.
+pub(super) fn row_at(
+    feed: &impl ReadableTable<&'static [u8; 12], &'static [u8]>,
+    number: u32,
+    seq: u64,
+) -> Result<(Links, FeedRow), StoreError> {
+    let row = feed.get(&ordered_key(number, seq))?.ok_or_else(|| missing(seq))?;
+    parse_feed(seq, row.value())
+}
+
+fn missing(seq: u64) -> StoreError {
+    StoreError::Corrupt(format!("feed_v1 has no seq {seq}"))
+}
+
+pub(super) fn seq_of(key: &[u8; 12]) -> u64 {
+    let mut seq = [0; 8];
+    seq.copy_from_slice(&key[4..]);
+    u64::from_be_bytes(seq)
+}
+
+/// An entity as the feed knows it.
+pub(super) struct EntityState {
+    pub(super) last: u64,
+    pub(super) block: u64,
+    pub(super) count: u64,
+    pub(super) collection: CollectionName,
+    pub(super) heads: Vec<ChangeHash>,
+}
+
+impl EntityState {
+    pub(super) fn value(&self) -> Vec<u8> {
+        let mut value = Vec::with_capacity(25 + self.collection.as_str().len() + 32 * self.heads.len());
+        value.extend_from_slice(&self.last.to_be_bytes());
+        value.extend_from_slice(&self.block.to_be_bytes());
+        value.extend_from_slice(&self.count.to_be_bytes());
+        put_name(&mut value, &self.collection);
+        for head in &self.heads {
+            value.extend_from_slice(head.as_bytes());
+        }
+        value
+    }
+
+    pub(super) fn parse(value: &[u8]) -> Result<Self, StoreError> {
+        let mut fields = Fields::new("entities_v1", value);
+        let (last, block, count) = (fields.u64()?, fields.u64()?, fields.u64()?);
+        let collection = fields.name()?;
+        let damaged = fields.damaged();
+        let (heads, []) = fields.rest().as_chunks::<32>() else { return Err(damaged) };
+        let heads = heads.iter().copied().map(ChangeHash::from_bytes).collect();
+        Ok(Self { last, block, count, collection, heads })
+    }
+}

@@ -1,0 +1,388 @@
+//! Opening a store's file without harming it: whose file is it, which version, and is it whole?
+//!
+//! A new file is made under a temporary name, made durable, and only then given its name, because a crash half-way through
+//! creation would leave an unreadable file. An existing file is not written to before it is known to be ours, because redb
+//! repairs a file that was not closed cleanly as soon as it opens it; see [`crate::held`].
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redb::backends::FileBackend;
+use redb::{
+    Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, StorageBackend,
+    TableDefinition, TableHandle, WriteTransaction,
+};
+use thiserror::Error;
+
+use crate::error::StoreError;
+use crate::held::Held;
+
+/// A store could not be opened. The file is as it was.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The file is something else. Choose another path; this file was not touched.
+    #[error("{} is not the expected store, but {found}; choose another path", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What the file is instead.
+        found: String,
+    },
+    /// A newer version of Headwater wrote the file. Update this program; the file was not touched.
+    #[error("{} has format version {found}, this program knows up to {supported}; update the program", path.display())]
+    NewerVersion {
+        /// The file.
+        path: PathBuf,
+        /// The file's version.
+        found: u64,
+        /// The newest version that this program can open.
+        supported: u64,
+    },
+    /// Another process or handle has the file open. Close that one, or share its handle.
+    #[error("{} is open in another process or handle; close that one first", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is ours but damaged. Move it away and restore it from a backup or from the relay.
+    #[error("{} is damaged: {reason}; move it away and restore it", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file system refused. Check the path, its permissions and the free space, then open again.
+    #[error("{} could not be opened: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+}
+
+/// Which kind of store a file holds.
+pub(crate) struct Format {
+    pub(crate) name: &'static str,
+    pub(crate) version: u64,
+    /// Memory for pages read or written lately, in bytes.
+    pub(crate) cache_bytes: usize,
+}
+
+/// What a new file starts with.
+pub(crate) struct NewFile<'a> {
+    pub(crate) created_ms: u64,
+    /// Makes the name of the temporary file differ from one creation to the next.
+    pub(crate) tag: &'a str,
+    /// Makes the tables. Runs in the transaction that also writes the format and version.
+    pub(crate) init: &'a dyn Fn(&WriteTransaction) -> Result<(), StoreError>,
+}
+
+// meta_v1: what the file is. Every store has it.
+//   key: text      value:
+//   "format"       text, the format's name
+//   "version"      u64 big-endian
+//   "created_ms"   u64 big-endian, milliseconds since 1970
+//   "device"       16 bytes, replicas only
+pub(crate) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta_v1");
+const FORMAT: &str = "format";
+const VERSION: &str = "version";
+const CREATED_MS: &str = "created_ms";
+
+// The first nine bytes of every redb file.
+const REDB_MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
+
+/// An open file: the database, and whether it can still be trusted.
+pub(crate) struct StoreFile {
+    /// `None` only while it is being dropped.
+    db: Option<Database>,
+    poisoned: AtomicBool,
+}
+
+impl StoreFile {
+    pub(crate) fn open(path: &Path, format: &Format, new: &NewFile<'_>) -> Result<Self, OpenError> {
+        let io = |source| OpenError::Io { path: path.to_owned(), source };
+        if !path.try_exists().map_err(io)? {
+            create(path, format, new)?;
+        }
+        let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
+        let mut magic = Vec::new();
+        Read::by_ref(&mut file).take(REDB_MAGIC.len() as u64).read_to_end(&mut magic).map_err(io)?;
+        if magic != REDB_MAGIC {
+            let found = if magic.is_empty() { "an empty file" } else { "a file of another program" };
+            return Err(OpenError::Foreign { path: path.to_owned(), found: found.to_owned() });
+        }
+        let backend = FileBackend::new(file).map_err(|error| refused(path, error))?;
+        Self::open_existing(path, backend, format)
+    }
+
+    /// Opens a backend instead of a file. An empty one is initialised in place.
+    pub(crate) fn open_backend(
+        backend: impl StorageBackend,
+        format: &Format,
+        new: &NewFile<'_>,
+    ) -> Result<Self, OpenError> {
+        let path = Path::new("(backend)");
+        let io = |source| OpenError::Io { path: path.to_owned(), source };
+        let len = backend.len().map_err(io)?;
+        if len == 0 {
+            let file = Self::new(database(path, backend, format)?);
+            file.guarded(|db| initialise(db, format, new)).map_err(|error| unusable(path, error))?;
+            return Ok(file);
+        }
+        let mut magic = [0; REDB_MAGIC.len()];
+        if len >= REDB_MAGIC.len() as u64 {
+            backend.read(0, &mut magic).map_err(io)?;
+        }
+        if magic != REDB_MAGIC {
+            let found = "a file of another program".to_owned();
+            return Err(OpenError::Foreign { path: path.to_owned(), found });
+        }
+        Self::open_existing(path, backend, format)
+    }
+
+    fn open_existing(path: &Path, backend: impl StorageBackend, format: &Format) -> Result<Self, OpenError> {
+        let held = Held::new(backend);
+        let file = Self::new(database(path, held.clone(), format)?);
+        let meta = file.guarded(read_meta).map_err(|error| unusable(path, error))?;
+        check_meta(path, meta, format)?;
+        held.release().map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+        Ok(file)
+    }
+
+    fn new(db: Database) -> Self {
+        Self { db: Some(db), poisoned: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn read<T>(
+        &self,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.guarded(|db| read(&db.begin_read()?))
+    }
+
+    /// Runs `write` in one transaction. `None` from it means that there is nothing to commit.
+    pub(crate) fn write<T>(
+        &self,
+        durability: Durability,
+        write: impl FnOnce(&WriteTransaction) -> Result<Written<T>, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.guarded(|db| {
+            let mut txn = db.begin_write()?;
+            prepare(&mut txn, durability);
+            match write(&txn)? {
+                Written::Commit(value) => {
+                    // After a failed commit the disk is in an unknown state, whatever the error was.
+                    txn.commit().inspect_err(|_| self.poisoned.store(true, Ordering::Release))?;
+                    Ok(value)
+                }
+                Written::Nothing(value) => {
+                    txn.abort()?;
+                    Ok(value)
+                }
+            }
+        })
+    }
+
+    /// Runs `run` unless the store is poisoned, and poisons it when the disk fails. A damaged file can also break an
+    /// assumption inside redb: its panic ends here, and the store with it.
+    fn guarded<T>(&self, run: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let Some(db) = self.db.as_ref().filter(|_| !self.poisoned.load(Ordering::Acquire)) else {
+            return Err(StoreError::Poisoned);
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| run(db)));
+        if result.as_ref().map_or(true, |result| result.as_ref().is_err_and(StoreError::needs_reopen)) {
+            self.poisoned.store(true, Ordering::Release);
+        }
+        result.unwrap_or_else(|_| Err(StoreError::corrupt("its structure is broken")))
+    }
+}
+
+impl Drop for StoreFile {
+    /// Closing writes, so it can meet damage just as any other call.
+    fn drop(&mut self) {
+        let db = self.db.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+            tracing::error!("the store's file is damaged, and could not be closed in order");
+        }
+    }
+}
+
+/// What a write transaction came to.
+pub(crate) enum Written<T> {
+    Commit(T),
+    Nothing(T),
+}
+
+/// Makes the file under a temporary name and renames it when it is complete and durable.
+fn create(path: &Path, format: &Format, new: &NewFile<'_>) -> Result<(), OpenError> {
+    let io = |source| OpenError::Io { path: path.to_owned(), source };
+    let name = path
+        .file_name()
+        .ok_or_else(|| io(io::Error::new(ErrorKind::InvalidInput, "the path has no file name")))?;
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(directory).map_err(io)?;
+    // Two creators at once would rename over each other's file. The lock is best effort: not every system locks directories.
+    let guard = File::open(directory).and_then(|file| file.lock().map(|()| file)).ok();
+    if path.try_exists().map_err(io)? {
+        return Ok(());
+    }
+    let mut prefix = name.to_owned();
+    prefix.push(".tmp-");
+    if guard.is_some() {
+        remove_leftovers(directory, prefix.as_encoded_bytes());
+    }
+    let mut temporary = prefix;
+    temporary.push(new.tag);
+    let temporary = directory.join(temporary);
+    let built = build(&temporary, path, format, new);
+    if built.is_err() {
+        // The error that matters is the one above; a leftover is removed by the next creation.
+        let _ = fs::remove_file(&temporary);
+    }
+    built?;
+    fs::rename(&temporary, path).map_err(io)?;
+    sync_directory(directory).map_err(io)
+}
+
+fn build(temporary: &Path, path: &Path, format: &Format, new: &NewFile<'_>) -> Result<(), OpenError> {
+    let io = |source| OpenError::Io { path: path.to_owned(), source };
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(temporary).map_err(io)?;
+    let synced = file.try_clone().map_err(io)?;
+    let backend = FileBackend::new(file).map_err(|error| refused(path, error))?;
+    let db = database(path, backend, format)?;
+    initialise(&db, format, new).map_err(|error| unusable(path, error))?;
+    drop(db);
+    synced.sync_all().map_err(io)
+}
+
+/// Removes what a crash during an earlier creation left behind. Only called while holding the directory's lock, so
+/// nobody is still writing them.
+fn remove_leftovers(directory: &Path, prefix: &[u8]) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(prefix) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+#[cfg(unix)]
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_directory(_: &Path) -> io::Result<()> {
+    // Elsewhere a directory cannot be opened as a file, and a rename is durable with the file system's own journal.
+    Ok(())
+}
+
+fn initialise(db: &Database, format: &Format, new: &NewFile<'_>) -> Result<(), StoreError> {
+    let mut txn = db.begin_write()?;
+    prepare(&mut txn, Durability::Immediate);
+    {
+        let mut meta = txn.open_table(META)?;
+        meta.insert(FORMAT, format.name.as_bytes())?;
+        meta.insert(VERSION, format.version.to_be_bytes().as_slice())?;
+        meta.insert(CREATED_MS, new.created_ms.to_be_bytes().as_slice())?;
+    }
+    (new.init)(&txn)?;
+    Ok(txn.commit()?)
+}
+
+fn prepare(txn: &mut WriteTransaction, durability: Durability) {
+    // Quick repair brings two-phase commit with it, which the feed needs and the replica gets along the way.
+    txn.set_two_phase_commit(true);
+    txn.set_quick_repair(true);
+    // Refused only for transactions with persistent savepoints, and no store makes any.
+    let _ = txn.set_durability(durability);
+}
+
+fn database(path: &Path, backend: impl StorageBackend, format: &Format) -> Result<Database, OpenError> {
+    let opened = catch_unwind(AssertUnwindSafe(|| {
+        Builder::new().set_cache_size(format.cache_bytes).create_with_backend(backend)
+    }));
+    match opened {
+        Ok(opened) => opened.map_err(|error| refused(path, error)),
+        // A damaged file can break an assumption inside redb. Nothing of it is left in memory.
+        Err(_) => {
+            Err(OpenError::Corrupt { path: path.to_owned(), reason: "its structure is broken".to_owned() })
+        }
+    }
+}
+
+/// What a file says it is, as it says it.
+struct Meta {
+    format: Vec<u8>,
+    version: Vec<u8>,
+}
+
+/// What the file says it is. `None` if it does not say.
+fn read_meta(db: &Database) -> Result<Option<Meta>, StoreError> {
+    let txn = db.begin_read()?;
+    if !txn.list_tables()?.any(|table| table.name() == META.name()) {
+        return Ok(None);
+    }
+    let table = match txn.open_table(META) {
+        Ok(table) => table,
+        Err(redb::TableError::Storage(error)) => return Err(error.into()),
+        Err(_) => return Ok(None),
+    };
+    let value = |key| -> Result<Vec<u8>, StoreError> {
+        Ok(table.get(key)?.map(|value| value.value().to_vec()).unwrap_or_default())
+    };
+    Ok(Some(Meta { format: value(FORMAT)?, version: value(VERSION)? }))
+}
+
+fn check_meta(path: &Path, meta: Option<Meta>, format: &Format) -> Result<(), OpenError> {
+    let foreign = |found: String| OpenError::Foreign { path: path.to_owned(), found };
+    let Some(Meta { format: name, version }) = meta else {
+        return Err(foreign("a redb file of another program".to_owned()));
+    };
+    if name != format.name.as_bytes() {
+        let name: String = String::from_utf8_lossy(&name).chars().take(80).collect();
+        return Err(foreign(format!("a file with the format {name:?}")));
+    }
+    let found = version.as_slice().try_into().map(u64::from_be_bytes).map_err(|_| OpenError::Corrupt {
+        path: path.to_owned(),
+        reason: "its version is not readable".to_owned(),
+    })?;
+    if found > format.version {
+        let supported = format.version;
+        return Err(OpenError::NewerVersion { path: path.to_owned(), found, supported });
+    }
+    Ok(())
+}
+
+fn refused(path: &Path, error: DatabaseError) -> OpenError {
+    let path = path.to_owned();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path },
+        // Older redb files exist, but Headwater never wrote one.
+        DatabaseError::UpgradeRequired(version) => {
+            OpenError::Foreign { path, found: format!("a redb file of the old format {version}") }
+        }
+        DatabaseError::Storage(error) => unusable(&path, error.into()),
+        other => OpenError::Corrupt { path, reason: other.to_string() },
+    }
+}
+
+pub(crate) fn unusable(path: &Path, error: StoreError) -> OpenError {
+    let path = path.to_owned();
+    match error {
+        StoreError::Io(error) if error.kind() == ErrorKind::InvalidData => {
+            OpenError::Corrupt { path, reason: error.to_string() }
+        }
+        StoreError::Io(error) => OpenError::Io { path, source: io::Error::new(error.kind(), error) },
+        other => OpenError::Corrupt { path, reason: other.to_string() },
+    }
+}

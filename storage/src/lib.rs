@@ -1,0 +1,40 @@
+//! What survives a restart: ids, bytes and sequences. This crate does not know Automerge; a payload is bytes to it.
+//!
+//! - [`ReplicaStore`] is what a device keeps: changes, view rows, the outbox and its position in each feed. Every write is one
+//!   [`Commit`], which is stored whole or not at all.
+//! - [`FeedStore`] is what a relay keeps: the ordered log of each space. [`Appended`] is the receipt that an acknowledgement is
+//!   made from. [`RedbFeed`] is the same on one redb file, with blocking calls.
+//!
+//! Time and ids are always arguments. A file that is not ours, or is newer than this crate, is refused and left as it is
+//! ([`OpenError`]). After an I/O error a store answers nothing more until it is opened again ([`StoreError::Poisoned`]).
+//!
+//! Read on in this order: `id`, `position` and `change` are the words; `file` opens; `replica` and `feed` are the two stores.
+
+mod change;
+mod error;
+mod feed;
+mod file;
+mod held;
+mod id;
+mod layout;
+mod position;
+mod replica;
+
+pub use bytes::Bytes;
+pub use change::{ChangeRecord, PayloadKind, UnknownPayloadKind};
+pub use error::StoreError;
+#[cfg(any(test, feature = "conformance"))]
+pub use feed::conformance;
+pub use feed::{
+    Append, AppendError, Appended, CursorError, EntityHeads, EntityPage, FeedEntry, FeedRow, FeedStore,
+    NewFeed, Page, PageLimit, Placement, ReadError, RedbFeed, RedbStore, Standing, WriterLimits,
+};
+pub use file::OpenError;
+pub use id::{ChangeHash, CollectionName, DeviceId, EntityId, FeedEpoch, NameError, ParseIdError, SpaceId};
+pub use position::{ChainHash, Position, Seq, Watermark};
+pub use redb::StorageBackend;
+pub use redb::backends::InMemoryBackend;
+pub use replica::{
+    Commit, CommitDurability, CommitError, Committed, Direction, EntityWrite, NewChange, NewReplica, Outbox,
+    OutboxEntry, OutboxSeq, Refusal, ReplicaStore, SetAside, StoredChange,
+};

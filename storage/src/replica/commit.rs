@@ -1,0 +1,355 @@
+//! The one durable step of a replica: everything that belongs together, in one transaction.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use redb::{Durability, ReadableTable, Table, WriteTransaction};
+use thiserror::Error;
+
+use super::names::Names;
+use super::tables::{self, EntityState, Waiting};
+use super::{Direction, OutboxSeq, Refusal, SetAside};
+use crate::change::{ChangeRecord, PayloadKind};
+use crate::error::StoreError;
+use crate::id::{ChangeHash, CollectionName, EntityId, SpaceId};
+use crate::layout::{change_key, entity_key, ordered_key};
+use crate::position::Position;
+
+/// Everything that one step changes in a space. It is stored whole or not at all.
+///
+/// ```
+/// use headwater_storage::{Commit, SpaceId};
+/// let commit = Commit::new(SpaceId::from_name("home"), 1_700_000_000_000);
+/// assert!(commit.writes.is_empty());
+/// ```
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// The space that all of it is in. A space that is not known yet is added.
+    pub space: SpaceId,
+    /// New changes and view rows, in causal order within each entity.
+    pub writes: Vec<EntityWrite>,
+    /// What the replica knows of the feed once `writes` are in. `None` leaves it as it is.
+    pub position: Option<Position>,
+    /// Changes that the relay has acknowledged: they leave the outbox. One that already left is passed over.
+    pub acknowledged: Vec<OutboxSeq>,
+    /// Changes that the relay will never take: they leave the outbox, stay in the entity, and are listed as set aside.
+    pub refused: Vec<(OutboxSeq, Refusal)>,
+    /// Changes that are kept apart because they could not be used.
+    pub set_aside: Vec<SetAside>,
+    /// The time now, in milliseconds since 1970.
+    pub now_ms: u64,
+    /// When this has to be on the disk.
+    pub durability: CommitDurability,
+}
+
+impl Commit {
+    /// A commit that changes nothing yet, and is durable at once.
+    ///
+    /// Committed as it is, it makes every earlier [`CommitDurability::Deferred`] commit durable.
+    pub fn new(space: SpaceId, now_ms: u64) -> Self {
+        Self {
+            space,
+            writes: Vec::new(),
+            position: None,
+            acknowledged: Vec::new(),
+            refused: Vec::new(),
+            set_aside: Vec::new(),
+            now_ms,
+            durability: CommitDurability::Immediate,
+        }
+    }
+}
+
+/// New changes of one entity, and its view row after them.
+#[derive(Debug, Clone)]
+pub struct EntityWrite {
+    /// The entity.
+    pub entity: EntityId,
+    /// Its collection. When a row is given and the entity was in another collection, it moves.
+    pub collection: CollectionName,
+    /// The changes to add after those that are stored. The store does not look for duplicates.
+    pub changes: Vec<NewChange>,
+    /// The view row that replaces the old one. `None` keeps the old one.
+    pub row: Option<Bytes>,
+}
+
+/// A change that is not stored yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewChange {
+    /// What `payload` is.
+    pub kind: PayloadKind,
+    /// The hash of the change.
+    pub hash: ChangeHash,
+    /// The bytes.
+    pub payload: Bytes,
+    /// Whether the relay still has to get it.
+    pub outbox: Outbox,
+}
+
+/// Whether a new change goes into the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outbox {
+    /// Made here: the relay has to get it.
+    Queue,
+    /// Came from the relay.
+    Skip,
+}
+
+/// When a commit has to be on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitDurability {
+    /// When [`ReplicaStore::commit`](super::ReplicaStore::commit) returns.
+    Immediate,
+    /// With the next immediate commit. A crash before that undoes it as a whole, so it suits what the relay would tell again:
+    /// acknowledgements. A commit that queues, refuses or sets aside anything is made immediate all the same.
+    Deferred,
+}
+
+/// What a commit did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The outbox places of the queued changes, in the order in which the commit had them.
+    pub outbox: Vec<OutboxSeq>,
+}
+
+/// A commit failed, and nothing of it is visible.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// The cursor is longer than [`Position::CURSOR_LEN_MAX`]. Drop the cursor: the catch-up then begins again.
+    #[error("a cursor of {len} bytes is longer than the {} allowed", Position::CURSOR_LEN_MAX)]
+    CursorTooLong {
+        /// The length of the cursor, in bytes.
+        len: usize,
+    },
+    /// The store failed; see there for what to do.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What the names in memory have to learn once the transaction is committed.
+pub(super) struct Staged {
+    pub(super) space: (SpaceId, u32),
+    /// name -> collection number, of the collections that are new.
+    pub(super) collections: Vec<(CollectionName, u32)>,
+    pub(super) outbox: Vec<OutboxSeq>,
+    pub(super) outbox_left: u64,
+}
+
+/// Writes `commit` into `txn`. The caller holds the writer lock, so `names` is what the file says.
+pub(super) fn write(txn: &WriteTransaction, names: &Names, commit: &Commit) -> Result<Staged, StoreError> {
+    let known = names.space(commit.space);
+    let number = match known {
+        Some(space) => space.number,
+        None => names.next_space().ok_or(StoreError::Exhausted)?,
+    };
+    let mut step = Step {
+        names,
+        number,
+        rows_delta: BTreeMap::new(),
+        staged: Staged {
+            space: (commit.space, number),
+            collections: Vec::new(),
+            outbox: Vec::new(),
+            outbox_left: 0,
+        },
+    };
+    if known.is_none() || commit.position.is_some() {
+        let position = commit.position.clone().unwrap_or_default();
+        let value = tables::space_value(number, &position);
+        txn.open_table(tables::SPACES)?.insert(commit.space.as_bytes(), value.as_slice())?;
+    }
+    if !commit.writes.is_empty() {
+        step.write_entities(txn, &commit.writes)?;
+    }
+    if !commit.acknowledged.is_empty() || !commit.refused.is_empty() {
+        step.leave_outbox(txn, commit)?;
+    }
+    if !commit.set_aside.is_empty() {
+        let mut table = txn.open_table(tables::SET_ASIDE)?;
+        for row in &commit.set_aside {
+            put_aside(&mut table, number, row)?;
+        }
+    }
+    step.write_collections(txn)?;
+    Ok(step.staged)
+}
+
+/// How durable `commit` has to be, whatever it asks for.
+pub(super) fn durability(commit: &Commit) -> Durability {
+    let queues =
+        commit.writes.iter().any(|write| write.changes.iter().any(|change| change.outbox == Outbox::Queue));
+    let must_last = queues || !commit.refused.is_empty() || !commit.set_aside.is_empty();
+    match commit.durability {
+        CommitDurability::Deferred if !must_last => Durability::None,
+        _ => Durability::Immediate,
+    }
+}
+
+struct Step<'a> {
+    names: &'a Names,
+    number: u32,
+    staged: Staged,
+    /// collection number -> (its name, how many rows it gained or lost).
+    rows_delta: BTreeMap<u32, (CollectionName, i64)>,
+}
+
+impl Step<'_> {
+    fn write_entities(&mut self, txn: &WriteTransaction, writes: &[EntityWrite]) -> Result<(), StoreError> {
+        let mut entities = txn.open_table(tables::ENTITIES)?;
+        let mut changes = txn.open_table(tables::CHANGES)?;
+        let mut rows = txn.open_table(tables::ROWS)?;
+        let mut waiting = Vec::new();
+        for write in writes {
+            let collection = self.collection(&write.collection)?;
+            let key = entity_key(self.number, write.entity);
+            let stored = entities.get(&key)?.map(|value| EntityState::parse(value.value())).transpose()?;
+            let mut state = stored.unwrap_or(EntityState { collection, next: 0 });
+            for change in &write.changes {
+                let value = tables::change_value(change.kind, change.hash, &change.payload);
+                changes.insert(&tables::numbered_key(key, state.next), value.as_slice())?;
+                if change.outbox == Outbox::Queue {
+                    waiting.push(Waiting { entity: write.entity, number: state.next, collection });
+                }
+                state.next = state.next.checked_add(1).ok_or(StoreError::Exhausted)?;
+            }
+            if let Some(row) = &write.row {
+                if state.collection != collection {
+                    self.remove_row(&mut rows, state.collection, write.entity)?;
+                    state.collection = collection;
+                }
+                let old = rows.insert(&entity_key(collection, write.entity), row.as_ref())?;
+                if old.is_none() {
+                    self.count(collection, &write.collection, 1);
+                }
+            }
+            let unchanged =
+                stored.is_some_and(|old| old.next == state.next && old.collection == state.collection);
+            if !unchanged {
+                entities.insert(&key, &state.value())?;
+            }
+        }
+        if !waiting.is_empty() {
+            self.queue(txn, &waiting)?;
+        }
+        Ok(())
+    }
+
+    fn remove_row(
+        &mut self,
+        rows: &mut Table<'_, &'static [u8; 20], &'static [u8]>,
+        collection: u32,
+        entity: EntityId,
+    ) -> Result<(), StoreError> {
+        if rows.remove(&entity_key(collection, entity))?.is_some() {
+            let name = self.name(collection).ok_or_else(|| StoreError::corrupt("a row of entities_v1"))?;
+            self.count(collection, &name, -1);
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, txn: &WriteTransaction, waiting: &[Waiting]) -> Result<(), StoreError> {
+        let mut outbox = txn.open_table(tables::OUTBOX)?;
+        let mut last = outbox
+            .get(&tables::OUTBOX_COUNTER)?
+            .map_or(Ok(0), |value| tables::parse_counter(value.value()))?;
+        for entry in waiting {
+            last = last.checked_add(1).ok_or(StoreError::Exhausted)?;
+            outbox.insert(&ordered_key(self.number, last), &entry.value())?;
+            self.staged.outbox.push(OutboxSeq::new(last));
+        }
+        outbox.insert(&tables::OUTBOX_COUNTER, &tables::counter_value(last))?;
+        Ok(())
+    }
+
+    fn leave_outbox(&mut self, txn: &WriteTransaction, commit: &Commit) -> Result<(), StoreError> {
+        let mut outbox = txn.open_table(tables::OUTBOX)?;
+        for seq in &commit.acknowledged {
+            if outbox.remove(&ordered_key(self.number, seq.get()))?.is_some() {
+                self.staged.outbox_left += 1;
+            }
+        }
+        if commit.refused.is_empty() {
+            return Ok(());
+        }
+        let changes = txn.open_table(tables::CHANGES)?;
+        let mut set_aside = txn.open_table(tables::SET_ASIDE)?;
+        for (seq, reason) in &commit.refused {
+            let Some(value) = outbox.remove(&ordered_key(self.number, seq.get()))? else { continue };
+            let waiting = Waiting::parse(value.value())?;
+            self.staged.outbox_left += 1;
+            let record = self.record(&changes, &waiting)?;
+            let row = SetAside {
+                record,
+                direction: Direction::Refused,
+                reason: reason.clone(),
+                time_ms: commit.now_ms,
+            };
+            put_aside(&mut set_aside, self.number, &row)?;
+        }
+        Ok(())
+    }
+
+    fn record(
+        &self,
+        changes: &impl ReadableTable<&'static [u8; 24], &'static [u8]>,
+        waiting: &Waiting,
+    ) -> Result<ChangeRecord, StoreError> {
+        let damaged = || StoreError::corrupt("a row of outbox_v1");
+        let key = tables::numbered_key(entity_key(self.number, waiting.entity), waiting.number);
+        let stored = tables::parse_change(changes.get(&key)?.ok_or_else(damaged)?.value())?;
+        let collection = self.name(waiting.collection).ok_or_else(damaged)?;
+        Ok(stored.into_record(waiting.entity, collection))
+    }
+
+    /// The number of a collection of this space; a new one if it has none.
+    fn collection(&mut self, name: &CollectionName) -> Result<u32, StoreError> {
+        if let Some(number) = self.names.collection(self.number, name) {
+            return Ok(number);
+        }
+        if let Some((_, number)) = self.staged.collections.iter().find(|(staged, _)| staged == name) {
+            return Ok(*number);
+        }
+        let number =
+            self.names.next_collection(self.staged.collections.len()).ok_or(StoreError::Exhausted)?;
+        self.staged.collections.push((name.clone(), number));
+        self.count(number, name, 0);
+        Ok(number)
+    }
+
+    fn name(&self, collection: u32) -> Option<CollectionName> {
+        let staged = self.staged.collections.iter().find(|(_, number)| *number == collection);
+        staged.map(|(name, _)| name.clone()).or_else(|| self.names.collection_name(collection))
+    }
+
+    fn count(&mut self, collection: u32, name: &CollectionName, rows: i64) {
+        self.rows_delta.entry(collection).or_insert_with(|| (name.clone(), 0)).1 += rows;
+    }
+
+    fn write_collections(&self, txn: &WriteTransaction) -> Result<(), StoreError> {
+        if self.rows_delta.is_empty() {
+            return Ok(());
+        }
+        let mut table = txn.open_table(tables::COLLECTIONS)?;
+        for (number, (name, delta)) in &self.rows_delta {
+            let key = tables::collection_key(self.number, name);
+            let rows = match table.get(key.as_slice())? {
+                Some(value) => tables::parse_collection(value.value())?.1,
+                None => 0,
+            };
+            let rows = rows.saturating_add_signed(*delta);
+            table.insert(key.as_slice(), &tables::collection_value(*number, rows))?;
+        }
+        Ok(())
+    }
+}
+
+fn put_aside(
+    table: &mut Table<'_, &'static [u8; 52], &'static [u8]>,
+    number: u32,
+    row: &SetAside,
+) -> Result<(), StoreError> {
+    let key = change_key(number, row.record.entity, row.record.hash);
+    table.insert(&key, tables::set_aside_value(row).as_slice())?;
+    Ok(())
+}

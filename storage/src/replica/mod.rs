@@ -1,0 +1,136 @@
+//! The replica store: what one device keeps of its spaces, in one redb file.
+//!
+//! Reads see the last commit and never wait for a writer. Every write is one [`Commit`]: changes, view rows, outbox and
+//! position of a space go in together, so no crash can part them.
+
+mod commit;
+mod names;
+mod store;
+mod tables;
+
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::Bytes;
+
+pub use self::commit::{Commit, CommitDurability, CommitError, Committed, EntityWrite, NewChange, Outbox};
+pub use self::store::ReplicaStore;
+
+use crate::change::{ChangeRecord, PayloadKind};
+use crate::id::{ChangeHash, CollectionName, DeviceId, EntityId};
+
+/// What a replica file gets when it is created. An existing file keeps what it has.
+///
+/// ```
+/// use headwater_storage::{DeviceId, NewReplica};
+/// let new = NewReplica { device: DeviceId::from_bytes([1; 16]), created_ms: 1_700_000_000_000 };
+/// # let _ = new;
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewReplica {
+    /// The permanent id of the device.
+    pub device: DeviceId,
+    /// The time now, in milliseconds since 1970.
+    pub created_ms: u64,
+}
+
+/// The place of a change in the outbox. Given out in increasing order, once per replica file. 0 is before the first.
+///
+/// ```
+/// use headwater_storage::OutboxSeq;
+/// assert!(OutboxSeq::ZERO < OutboxSeq::new(1));
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OutboxSeq(u64);
+
+impl OutboxSeq {
+    /// Before the first.
+    pub const ZERO: Self = Self(0);
+
+    /// The place with this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number of this place.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for OutboxSeq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for OutboxSeq {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// A stored change of an entity that the caller already knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredChange {
+    /// What `payload` is.
+    pub kind: PayloadKind,
+    /// The hash of the change.
+    pub hash: ChangeHash,
+    /// The bytes.
+    pub payload: Bytes,
+}
+
+impl StoredChange {
+    fn into_record(self, entity: EntityId, collection: CollectionName) -> ChangeRecord {
+        ChangeRecord { entity, collection, kind: self.kind, hash: self.hash, payload: self.payload }
+    }
+}
+
+/// A change that waits for the relay's acknowledgement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxEntry {
+    /// Its place in the outbox.
+    pub seq: OutboxSeq,
+    /// The change.
+    pub record: ChangeRecord,
+}
+
+/// Why a change was refused or set aside.
+///
+/// ```
+/// use headwater_storage::Refusal;
+/// let refusal = Refusal { code: 7, message: "no write grant".to_owned() };
+/// assert_eq!(refusal.code, 7);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code of the protocol. It means nothing to the store.
+    pub code: u16,
+    /// The reason for people.
+    pub message: String,
+}
+
+/// Who did not want a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// It came from the relay, and this replica could not use it.
+    FromRelay,
+    /// It was made here, and the relay refused it.
+    Refused,
+}
+
+/// A change that is kept apart, with the reason. Its bytes are never thrown away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAside {
+    /// The change.
+    pub record: ChangeRecord,
+    /// Who did not want it.
+    pub direction: Direction,
+    /// Why.
+    pub reason: Refusal,
+    /// When, in milliseconds since 1970.
+    pub time_ms: u64,
+}
