@@ -30,20 +30,25 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub mod model;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod document;
+pub mod model;
 pub mod replica;
 pub mod sync;
 pub mod wire;
-#[cfg(feature = "client")]
-pub mod client;
 
 #[cfg(feature = "client")]
-pub use client::{ConnectError, ConnectOptions, Connection, Direction, Phase, Progress, Status, SyncError, SyncOptions, SyncReport};
+pub use client::{
+    ConnectError, ConnectOptions, Connection, Direction, Phase, Progress, Status, SyncError, SyncOptions,
+    SyncReport,
+};
 pub use document::EntityMeta;
-pub use headwater_storage::{ChangeHash, CollectionName, DeviceId, EntityId, NameError, OpenError, SpaceId, StoreError};
+pub use headwater_storage::{
+    ChangeHash, CollectionName, DeviceId, EntityId, NameError, OpenError, SpaceId, StoreError,
+};
 pub use model::{Counter, Keyed, Map, Text, Timestamp, Value};
 pub use replica::{
-    Collection, DynamicCollection, EditError, Environment, Origin, Patch, PatchKind, Patches, ReadError, Receipt, ReceiptError, Record,
-    Replica, Space, Written,
+    Collection, DynamicCollection, EditError, EntitySync, Environment, Origin, Patch, PatchKind, Patches,
+    ReadError, Receipt, ReceiptError, Record, Replica, Space, Written,
 };

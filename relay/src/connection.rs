@@ -31,7 +31,8 @@ pub(crate) async fn run(socket: WebSocket, peer: SocketAddr, relay: Arc<Relay>) 
     let alive = relay.alive.clone();
     let session = RelaySession::new(relay.config.session.clone(), now(&relay));
     let queue = Inbox { messages, state: Arc::new(InboxState::default()) };
-    let connection = Connection { id, peer, relay, socket, session, queue, device: None, spaces: HashMap::new() };
+    let connection =
+        Connection { id, peer, relay, socket, session, queue, device: None, spaces: HashMap::new() };
     tracing::debug!(connection = id, %peer, "connected");
     connection.run(inbox).await;
     tracing::debug!(connection = id, %peer, "disconnected");
@@ -71,7 +72,8 @@ impl Connection {
             if self.act().await.is_break() {
                 break;
             }
-            let deadline = self.session.timeout().map(|at| self.relay.started + Duration::from_millis(at.as_millis()));
+            let deadline =
+                self.session.timeout().map(|at| self.relay.started + Duration::from_millis(at.as_millis()));
             let event = tokio::select! {
                 // What is durable is acknowledged before more is taken in.
                 biased;
@@ -83,14 +85,19 @@ impl Connection {
             };
             let now = now(&self.relay);
             match event {
-                Event::Received(Some(Ok(WsMessage::Binary(frame)))) => self.session.handle(now, Input::Frame(&frame)),
+                Event::Received(Some(Ok(WsMessage::Binary(frame)))) => {
+                    self.session.handle(now, Input::Frame(&frame))
+                }
                 // A text message is no frame, and the session says so.
-                Event::Received(Some(Ok(WsMessage::Text(text)))) => self.session.handle(now, Input::Frame(text.as_bytes())),
+                Event::Received(Some(Ok(WsMessage::Text(text)))) => {
+                    self.session.handle(now, Input::Frame(text.as_bytes()))
+                }
                 Event::Received(Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_)))) => {}
                 Event::Received(Some(Ok(WsMessage::Close(_))) | None) => break,
                 Event::Received(Some(Err(error))) => {
                     tracing::debug!(connection = self.id, peer = %self.peer, %error, "the socket failed");
-                    self.close(Some(ErrorCode::FrameTooLarge), "the socket failed, or a frame was too large").await;
+                    self.close(Some(ErrorCode::FrameTooLarge), "the socket failed, or a frame was too large")
+                        .await;
                     break;
                 }
                 Event::Queued(message) => self.queued(now, message),
@@ -111,7 +118,8 @@ impl Connection {
     fn queued(&mut self, now: Time, message: Message) {
         match message {
             Message::Appended { space, push_id, appended, refused } => {
-                self.session.handle(now, Input::Appended { space, push_id, appended: appended.as_deref(), refused });
+                self.session
+                    .handle(now, Input::Appended { space, push_id, appended: appended.as_deref(), refused });
             }
             Message::AppendFailed { space, push_id } => {
                 self.session.handle(now, Input::StoreFailed { space, what: StoreTask::Append { push_id } });
@@ -144,7 +152,9 @@ impl Connection {
                 }
                 Output::Close { code, message } => {
                     match code {
-                        Some(code) => tracing::info!(connection = self.id, peer = %self.peer, %code, %message, "closing"),
+                        Some(code) => {
+                            tracing::info!(connection = self.id, peer = %self.peer, %code, %message, "closing")
+                        }
                         None => tracing::debug!(connection = self.id, %message, "closing"),
                     }
                     self.close(code, &message).await;
@@ -190,7 +200,8 @@ impl Connection {
                 Err(error) => failed(space, StoreTask::Open, &error),
             },
             Output::ReadPage { space, ticket, plan, entries_max, bytes_max } => {
-                let limit = PageLimit { entries_max, bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX) };
+                let limit =
+                    PageLimit { entries_max, bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX) };
                 let page = match plan {
                     ReadPlan::BySeq { after } => store.read_by_seq(space, after, limit).await.map(Into::into),
                     ReadPlan::ByEntity { base, cursor } => {
@@ -199,7 +210,9 @@ impl Connection {
                 };
                 match page {
                     Ok(page) => Input::Page { space, ticket, page },
-                    Err(ReadError::Cursor(_)) => Input::StoreFailed { space, what: StoreTask::Cursor(ticket) },
+                    Err(ReadError::Cursor(_)) => {
+                        Input::StoreFailed { space, what: StoreTask::Cursor(ticket) }
+                    }
                     Err(error) => failed(space, StoreTask::Page(ticket), &error),
                 }
             }
@@ -212,7 +225,12 @@ impl Connection {
                             collection: heads.collection,
                             heads: heads.heads,
                         };
-                        Input::EntityHeads { space, ticket, entities: entities.into_iter().map(entry).collect(), more }
+                        Input::EntityHeads {
+                            space,
+                            ticket,
+                            entities: entities.into_iter().map(entry).collect(),
+                            more,
+                        }
                     }
                     Err(ReadError::NoSuchSpace { .. }) => {
                         Input::EntityHeads { space, ticket, entities: Vec::new(), more: MorePages::No }
@@ -271,7 +289,10 @@ impl Connection {
     /// A client that takes nothing for too long is closed; it has lost nothing, and can come back.
     async fn within_time<'a>(
         &'a mut self,
-        write: impl FnOnce(&'a mut WebSocket) -> std::pin::Pin<Box<dyn Future<Output = Result<(), axum::Error>> + Send + 'a>>,
+        write: impl FnOnce(
+            &'a mut WebSocket,
+        )
+            -> std::pin::Pin<Box<dyn Future<Output = Result<(), axum::Error>> + Send + 'a>>,
     ) -> ControlFlow<()> {
         let time = Duration::from_millis(self.relay.config.write_ms_max);
         let id = self.id;
@@ -293,7 +314,7 @@ impl Connection {
         // A close frame's reason has at most 123 bytes.
         let reason: String = message.chars().take(40).collect();
         let frame = WsMessage::Close(Some(CloseFrame { code, reason: reason.into() }));
-        let _gone = self.send(frame).await.is_break() || self.within_time(|socket| Box::pin(socket.flush())).await.is_break();
+        let _gone = self.send(frame).await.is_break()
+            || self.within_time(|socket| Box::pin(socket.flush())).await.is_break();
     }
 }
-

@@ -44,7 +44,11 @@ async fn health(State(relay): State<Arc<Relay>>) -> (StatusCode, &'static str) {
     }
 }
 
-async fn sync(State(relay): State<Arc<Relay>>, Extension(peer): Extension<Peer>, upgrade: WebSocketUpgrade) -> Response {
+async fn sync(
+    State(relay): State<Arc<Relay>>,
+    Extension(peer): Extension<Peer>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     let frame_bytes_max = usize::try_from(relay.config.session.limits.frame_bytes_max).unwrap_or(usize::MAX);
     upgrade
         .read_buffer_size(relay.config.read_buffer_bytes)

@@ -54,7 +54,11 @@ pub(crate) struct Relay {
 /// # Ok(())
 /// # }
 /// ```
-pub async fn serve(listener: TcpListener, config: Config, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+pub async fn serve(
+    listener: TcpListener,
+    config: Config,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
     let address = listener.local_addr()?;
     if !address.ip().is_loopback() {
         match config.exposure {
@@ -104,7 +108,12 @@ pub async fn serve(listener: TcpListener, config: Config, shutdown: impl Future<
     Ok(())
 }
 
-async fn answer(stream: TcpStream, peer: SocketAddr, relay: Arc<Relay>, permit: tokio::sync::OwnedSemaphorePermit) {
+async fn answer(
+    stream: TcpStream,
+    peer: SocketAddr,
+    relay: Arc<Relay>,
+    permit: tokio::sync::OwnedSemaphorePermit,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
     }

@@ -12,7 +12,9 @@ use bytes::Bytes;
 use headwater::document::ingest::{ChangeLimits, IngestError, check_record};
 use headwater::sync::relay::{Author, encode_live};
 use headwater::wire::ErrorCode;
-use headwater_storage::{Append, Appended, ChangeRecord, DeviceId, FeedEntry, FeedEpoch, FeedStore, Seq, SpaceId, Watermark};
+use headwater_storage::{
+    Append, Appended, ChangeRecord, DeviceId, FeedEntry, FeedEpoch, FeedStore, Seq, SpaceId, Watermark,
+};
 use tokio::sync::{Notify, mpsc};
 
 pub(crate) type SpaceHandle = mpsc::Sender<Command>;
@@ -31,8 +33,13 @@ pub(crate) struct SpaceConfig {
 
 pub(crate) enum Command {
     /// From now on, live frames go to this connection.
-    Subscribe { connection: ConnectionId, inbox: Inbox },
-    Unsubscribe { connection: ConnectionId },
+    Subscribe {
+        connection: ConnectionId,
+        inbox: Inbox,
+    },
+    Unsubscribe {
+        connection: ConnectionId,
+    },
     Push(PushCommand),
 }
 
@@ -64,9 +71,23 @@ pub(crate) struct InboxState {
 }
 
 pub(crate) enum Message {
-    Appended { space: SpaceId, push_id: u64, appended: Option<Arc<Appended>>, refused: Vec<(usize, ErrorCode, String)> },
-    AppendFailed { space: SpaceId, push_id: u64 },
-    Live { space: SpaceId, first: Seq, watermark: Watermark, frame: Bytes, author: Author },
+    Appended {
+        space: SpaceId,
+        push_id: u64,
+        appended: Option<Arc<Appended>>,
+        refused: Vec<(usize, ErrorCode, String)>,
+    },
+    AppendFailed {
+        space: SpaceId,
+        push_id: u64,
+    },
+    Live {
+        space: SpaceId,
+        first: Seq,
+        watermark: Watermark,
+        frame: Bytes,
+        author: Author,
+    },
 }
 
 impl InboxState {
@@ -143,7 +164,8 @@ impl Actor {
     }
 
     async fn append(&self, pushes: Vec<PushCommand>) {
-        let received_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        let received_ms =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let mut checked = Vec::with_capacity(pushes.len());
         let mut appends = Vec::with_capacity(pushes.len());
         for mut command in pushes {
@@ -165,7 +187,9 @@ impl Actor {
             Err(error) => {
                 tracing::error!(space = %self.space, %error, "an append failed");
                 for CheckedPush { command, .. } in checked {
-                    command.answer.answer(Message::AppendFailed { space: self.space, push_id: command.push_id });
+                    command
+                        .answer
+                        .answer(Message::AppendFailed { space: self.space, push_id: command.push_id });
                 }
                 return;
             }
@@ -175,7 +199,8 @@ impl Actor {
             let receipt = if has_entries { appended.next().map(Arc::new) } else { None };
             let PushCommand { connection, push_id, answer, .. } = command;
             // The answer first: it moves the pusher's position past its own changes, which then need not be sent back.
-            let message = Message::Appended { space: self.space, push_id, appended: receipt.clone(), refused };
+            let message =
+                Message::Appended { space: self.space, push_id, appended: receipt.clone(), refused };
             answer.answer(message);
             if let Some(receipt) = receipt {
                 self.fan_out(connection, &receipt);

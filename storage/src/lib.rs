@@ -35,6 +35,6 @@ pub use position::{ChainHash, Position, Seq, Watermark};
 pub use redb::StorageBackend;
 pub use redb::backends::InMemoryBackend;
 pub use replica::{
-    Commit, CommitDurability, CommitError, Committed, Direction, EntityWrite, NewChange, NewReplica, Outbox,
-    OutboxEntry, OutboxSeq, Refusal, ReplicaStore, SetAside, StoredChange,
+    Commit, CommitDurability, CommitError, Committed, Direction, EntitySync, EntityWrite, NewChange,
+    NewReplica, Outbox, OutboxEntry, OutboxSeq, Refusal, ReplicaStore, SetAside, StoredChange,
 };

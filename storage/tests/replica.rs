@@ -4,8 +4,8 @@
 
 use headwater_storage::{
     Bytes, ChainHash, ChangeHash, ChangeRecord, CollectionName, Commit, CommitDurability, CommitError,
-    DeviceId, Direction, EntityId, EntityWrite, FeedEpoch, NewChange, NewReplica, Outbox, OutboxSeq,
-    PayloadKind, Position, Refusal, ReplicaStore, Seq, SetAside, SpaceId, Watermark,
+    DeviceId, Direction, EntityId, EntitySync, EntityWrite, FeedEpoch, NewChange, NewReplica, Outbox,
+    OutboxSeq, PayloadKind, Position, Refusal, ReplicaStore, Seq, SetAside, SpaceId, Watermark,
 };
 use std::path::Path;
 
@@ -311,4 +311,31 @@ fn readers_never_see_half_a_commit() {
         });
     });
     assert_eq!(store.outbox_len(space("home")), 120);
+}
+
+#[test]
+fn an_entity_knows_what_waits_and_when_it_was_synced() {
+    // Would leave an app without "not synced yet" and "synced at" per entity.
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory.path().join("r"));
+    let space = space("home");
+    assert_eq!(store.entity_sync(space, entity(4)).unwrap(), None);
+    let write = |changes| EntityWrite { entity: entity(4), collection: named("c"), changes, row: None };
+    let sync = |waiting, synced_ms| Some(EntitySync { waiting, synced_ms });
+    let mut commit = Commit::new(space, 10);
+    commit.writes.push(write(vec![change(1, Outbox::Queue), change(2, Outbox::Queue)]));
+    let outbox = store.commit(commit).unwrap().outbox;
+    assert_eq!(store.entity_sync(space, entity(4)).unwrap(), sync(2, None));
+    let mut commit = Commit::new(space, 20);
+    commit.acknowledged = vec![outbox[0], outbox[0]];
+    store.commit(commit).unwrap();
+    assert_eq!(store.entity_sync(space, entity(4)).unwrap(), sync(1, Some(20)));
+    let mut commit = Commit::new(space, 30);
+    commit.refused = vec![(outbox[1], Refusal { code: 1, message: "no".to_owned() })];
+    store.commit(commit).unwrap();
+    assert_eq!(store.entity_sync(space, entity(4)).unwrap(), sync(0, Some(20)));
+    let mut commit = Commit::new(space, 40);
+    commit.writes.push(write(vec![change(3, Outbox::Skip)]));
+    store.commit(commit).unwrap();
+    assert_eq!(store.entity_sync(space, entity(4)).unwrap(), sync(0, Some(40)));
 }

@@ -100,7 +100,9 @@ impl Replica {
                 Ok(report)
             }
             (_, Err(error)) | (Ok(Err(error)), _) => Err(error),
-            (Err(_), Ok(Ended::ComeBack(_))) => Err(SyncError::ConnectionLost("the relay is going away".to_owned())),
+            (Err(_), Ok(Ended::ComeBack(_))) => {
+                Err(SyncError::ConnectionLost("the relay is going away".to_owned()))
+            }
             (Err(_), Ok(_)) => Err(SyncError::ConnectionLost("the round did not end".to_owned())),
         }
     }

@@ -130,12 +130,17 @@ impl Driver {
                     session.handle(now(), Input::Frame(&frame));
                 }
                 Happened::Received(Some(Ok(Message::Close(frame)))) => {
-                    let reason = frame.map_or_else(String::new, |frame| format!("{} {}", frame.code, frame.reason));
+                    let reason =
+                        frame.map_or_else(String::new, |frame| format!("{} {}", frame.code, frame.reason));
                     return Err(SyncError::ConnectionLost(format!("the relay closed it {reason}")));
                 }
                 Happened::Received(Some(Ok(_))) => {}
-                Happened::Received(Some(Err(error))) => return Err(SyncError::ConnectionLost(error.to_string())),
-                Happened::Received(None) => return Err(SyncError::ConnectionLost("the relay closed it".to_owned())),
+                Happened::Received(Some(Err(error))) => {
+                    return Err(SyncError::ConnectionLost(error.to_string()));
+                }
+                Happened::Received(None) => {
+                    return Err(SyncError::ConnectionLost("the relay closed it".to_owned()));
+                }
                 Happened::Committed => {
                     for space in &spaces {
                         session.handle(now(), Input::LocalCommit { space: *space });
@@ -161,11 +166,15 @@ impl Driver {
         socket: &mut Socket,
         now: &impl Fn() -> Time,
     ) -> Result<Option<CloseReason>, SyncError> {
-        let lost = |error: tokio_tungstenite::tungstenite::Error| SyncError::ConnectionLost(error.to_string());
+        let lost =
+            |error: tokio_tungstenite::tungstenite::Error| SyncError::ConnectionLost(error.to_string());
         let mut unflushed = false;
         while let Some(output) = session.poll() {
             // A call to the store takes about as long as a message to the relay: do both at once.
-            let is_call = matches!(output, Output::Merge { .. } | Output::Acknowledge { .. } | Output::ReadOutbox { .. });
+            let is_call = matches!(
+                output,
+                Output::Merge { .. } | Output::Acknowledge { .. } | Output::ReadOutbox { .. }
+            );
             if unflushed && is_call {
                 socket.flush().await.map_err(lost)?;
                 unflushed = false;
@@ -249,7 +258,9 @@ fn answer(replica: &Replica, call: Output) -> Result<Option<Input<'static>>, Str
     Ok(Some(match call {
         Output::Merge { space, ticket, entries, position } => {
             match replica.merge(space, MergeRequest { records: entries, position }) {
-                Ok(merged) => Input::Merged { space, ticket, pulled: merged.applied, set_aside: merged.set_aside },
+                Ok(merged) => {
+                    Input::Merged { space, ticket, pulled: merged.applied, set_aside: merged.set_aside }
+                }
                 Err(error) => Input::MergeFailed { space, ticket, reason: text(&error), retry: Retry::Later },
             }
         }
@@ -258,7 +269,8 @@ fn answer(replica: &Replica, call: Output) -> Result<Option<Input<'static>>, Str
             return Ok(None);
         }
         Output::ReadOutbox { space, after, entries_max, bytes_max } => {
-            let entries = replica.outbox(space, after, entries_max, bytes_max).map_err(|error| text(&error))?;
+            let entries =
+                replica.outbox(space, after, entries_max, bytes_max).map_err(|error| text(&error))?;
             // Fewer than asked for can also mean that the bytes ran out; only an empty page is surely the end.
             let exhausted = entries.is_empty();
             Input::OutboxPage { space, entries, exhausted }
@@ -276,7 +288,8 @@ fn answer(replica: &Replica, call: Output) -> Result<Option<Input<'static>>, Str
             Input::EntityLoaded { space, entity, changes, collection }
         }
         Output::ListEntities { space, after, entities_max } => {
-            let positions = replica.entity_positions(space, after, entities_max).map_err(|error| text(&error))?;
+            let positions =
+                replica.entity_positions(space, after, entities_max).map_err(|error| text(&error))?;
             let more = if positions.len() < entities_max { MorePages::No } else { MorePages::Yes };
             let entry = |position: crate::replica::EntityPosition| HeadsEntry {
                 entity: position.entity,
@@ -290,9 +303,14 @@ fn answer(replica: &Replica, call: Output) -> Result<Option<Input<'static>>, Str
 }
 
 /// Where a replica stands in the spaces of a connection.
-pub(super) fn positions(replica: &Replica, spaces: &[SpaceId]) -> Result<Vec<(SpaceId, Position)>, SyncError> {
+pub(super) fn positions(
+    replica: &Replica,
+    spaces: &[SpaceId],
+) -> Result<Vec<(SpaceId, Position)>, SyncError> {
     spaces
         .iter()
-        .map(|space| Ok((*space, replica.position(*space).map_err(|error| SyncError::Store(error.to_string()))?)))
+        .map(|space| {
+            Ok((*space, replica.position(*space).map_err(|error| SyncError::Store(error.to_string()))?))
+        })
         .collect()
 }

@@ -20,7 +20,10 @@ pub(super) struct RelayUrl(Uri);
 
 impl RelayUrl {
     pub(super) fn parse(url: &str) -> Result<RelayUrl, ConnectError> {
-        let bad = |reason: &str| ConnectError::BadUrl { url: url.chars().take(200).collect(), reason: reason.to_owned() };
+        let bad = |reason: &str| ConnectError::BadUrl {
+            url: url.chars().take(200).collect(),
+            reason: reason.to_owned(),
+        };
         let uri: Uri = url.parse().map_err(|_| bad("it cannot be read"))?;
         let Some(authority) = uri.authority() else { return Err(bad("it names no host")) };
         match uri.scheme_str() {

@@ -60,7 +60,9 @@ fn write_value(
         (Some(Value::Text(current)), Value::Text(_) | Value::Str(_)) => {
             if let Some(text) = container(tx, object, &prop)? {
                 let splices = match (after, before.and_then(Value::as_str)) {
-                    (Value::Text(after), Some(before)) if before == current.as_str() => after.splices_since(before),
+                    (Value::Text(after), Some(before)) if before == current.as_str() => {
+                        after.splices_since(before)
+                    }
                     (Value::Text(after), None) => after.splices_since(current.as_str()),
                     _ => crate::model::text_difference(current.as_str(), after.as_str().unwrap_or_default()),
                 };
@@ -100,7 +102,9 @@ fn write_list(
     key: Option<&str>,
 ) -> Result<(), WriteError> {
     // The app's own list counts only where it shows every element in place: a set type sorts, a filter drops.
-    let before = before.filter(|before| before.len() == current.len() && current.iter().zip(*before).all(|(c, b)| shows(c, b)));
+    let before = before.filter(|before| {
+        before.len() == current.len() && current.iter().zip(*before).all(|(c, b)| shows(c, b))
+    });
     let before = before.unwrap_or(current);
     // From the back, so that positions further to the front stay what they were.
     let mut position = before.len();
@@ -175,7 +179,12 @@ fn put(tx: &mut Transaction<'_>, object: &ObjId, place: Place, value: &Value) ->
     Ok(())
 }
 
-fn put_object(tx: &mut Transaction<'_>, object: &ObjId, place: Place, kind: ObjType) -> Result<ObjId, WriteError> {
+fn put_object(
+    tx: &mut Transaction<'_>,
+    object: &ObjId,
+    place: Place,
+    kind: ObjType,
+) -> Result<ObjId, WriteError> {
     Ok(match place {
         Place::Put(prop) => tx.put_object(object, prop, kind)?,
         Place::Insert(index) => tx.insert_object(object, index, kind)?,

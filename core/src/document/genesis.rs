@@ -30,7 +30,10 @@ impl Genesis {
     pub(crate) fn new(collection: &CollectionName, shape: &Shape) -> Result<Genesis, WriteError> {
         let mut steps: Vec<GenesisStep> = Vec::with_capacity(shape.containers.len());
         for container in &shape.containers {
-            let parents = steps.iter().filter(|step| is_ancestor(&step.container, container)).map(|step| step.change.clone());
+            let parents = steps
+                .iter()
+                .filter(|step| is_ancestor(&step.container, container))
+                .map(|step| step.change.clone());
             let change = first_change(collection, container, parents.collect())?;
             steps.push(GenesisStep { container: container.clone(), change });
         }
@@ -52,7 +55,8 @@ impl Genesis {
                 && value_at(current, &container.path).is_none()
                 && !matches!((written, value_at(before, &container.path)), (Some(a), Some(b)) if a.same(b));
             // A parent map that somebody made by hand is another object than ours: the edit then creates the child inside it.
-            let parent_is_ours = change.deps().iter().all(|dep| document.contains(&ChangeHash::from_bytes(dep.0)));
+            let parent_is_ours =
+                change.deps().iter().all(|dep| document.contains(&ChangeHash::from_bytes(dep.0)));
             let hash = ChangeHash::from_bytes(change.hash().0);
             if needed && parent_is_ours && document.known.insert(hash) {
                 document.automerge.apply_changes([change.clone()])?;
@@ -65,12 +69,20 @@ impl Genesis {
 }
 
 fn is_ancestor(parent: &Container, child: &Container) -> bool {
-    parent.kind == ContainerKind::Map && parent.path.len() < child.path.len() && child.path.starts_with(&parent.path)
+    parent.kind == ContainerKind::Map
+        && parent.path.len() < child.path.len()
+        && child.path.starts_with(&parent.path)
 }
 
-fn first_change(collection: &CollectionName, container: &Container, parents: Vec<Change>) -> Result<Change, WriteError> {
+fn first_change(
+    collection: &CollectionName,
+    container: &Container,
+    parents: Vec<Change>,
+) -> Result<Change, WriteError> {
     let mut hasher = Sha256::new();
-    for part in ["headwater genesis v1", collection.as_str(), kind_name(container.kind)].iter().chain(&container.path) {
+    for part in
+        ["headwater genesis v1", collection.as_str(), kind_name(container.kind)].iter().chain(&container.path)
+    {
         // The length in front keeps ("ab", "c") and ("a", "bc") apart.
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part.as_bytes());

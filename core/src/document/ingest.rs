@@ -142,7 +142,11 @@ pub fn check_change(payload: &Bytes, limits: &ChangeLimits) -> Result<CheckedCha
     };
     count("operations", parsed.len() as u64, limits.operations_max as u64)?;
     count("dependencies", parsed.deps().len() as u64, limits.deps_max as u64)?;
-    count("as its highest operation number", parsed.start_op().get().saturating_add(parsed.len() as u64), limits.start_op_max)?;
+    count(
+        "as its highest operation number",
+        parsed.start_op().get().saturating_add(parsed.len() as u64),
+        limits.start_op_max,
+    )?;
     Ok(CheckedChange {
         hash: ChangeHash::from_bytes(parsed.hash().0),
         deps: parsed.deps().iter().map(|dep| ChangeHash::from_bytes(dep.0)).collect(),
@@ -188,7 +192,8 @@ fn check_chunk(payload: &[u8], limits: &ChangeLimits) -> Result<(), IngestError>
         return Err(malformed("the magic bytes are missing"));
     }
     let kind = *payload.get(CHUNK_TYPE_AT).ok_or_else(|| malformed("it is cut off"))?;
-    let (length, body) = leb128(&payload[CHUNK_TYPE_AT + 1..]).ok_or_else(|| malformed("its length is unreadable"))?;
+    let (length, body) =
+        leb128(&payload[CHUNK_TYPE_AT + 1..]).ok_or_else(|| malformed("its length is unreadable"))?;
     if length != body.len() as u64 {
         return Err(malformed("its length is not that of its body"));
     }
@@ -197,7 +202,8 @@ fn check_chunk(payload: &[u8], limits: &ChangeLimits) -> Result<(), IngestError>
         CHUNK_TYPE_DEFLATED => {
             let limit = limits.inflated_bytes_max as u64;
             let mut capped = flate2::read::DeflateDecoder::new(body).take(limit.saturating_add(1));
-            let inflated = std::io::copy(&mut capped, &mut std::io::sink()).map_err(|_| malformed("it does not inflate"))?;
+            let inflated = std::io::copy(&mut capped, &mut std::io::sink())
+                .map_err(|_| malformed("it does not inflate"))?;
             at_most(inflated as usize, limits.inflated_bytes_max)
         }
         _ => Err(malformed("the chunk is of another type")),

@@ -13,9 +13,16 @@ const COMPARISONS_MAX: usize = 16_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ListStep {
     /// The same element, perhaps with other content.
-    Keep { before: usize, after: usize },
-    Remove { before: usize },
-    Insert { after: usize },
+    Keep {
+        before: usize,
+        after: usize,
+    },
+    Remove {
+        before: usize,
+    },
+    Insert {
+        after: usize,
+    },
 }
 
 /// Aligns two lists: by the field `key` of their elements where one is named, by their content otherwise.
@@ -30,7 +37,8 @@ fn by_content(before: &[Value], after: &[Value]) -> Vec<ListStep> {
     if before.len().saturating_mul(after.len()) > COMPARISONS_MAX {
         return replaced(0, before.len(), 0, after.len()).collect();
     }
-    let (old, new): (Vec<_>, Vec<_>) = (before.iter().map(fingerprint).collect(), after.iter().map(fingerprint).collect());
+    let (old, new): (Vec<_>, Vec<_>) =
+        (before.iter().map(fingerprint).collect(), after.iter().map(fingerprint).collect());
     let mut steps = Vec::with_capacity(after.len());
     for op in similar::capture_diff_slices(similar::Algorithm::Myers, &old, &new) {
         let (old, new) = (op.old_range(), op.new_range());
@@ -76,7 +84,8 @@ fn by_key(before: &[Value], after: &[Value], key: &str) -> Vec<ListStep> {
             positions.entry(key).or_insert(position);
         }
     }
-    let matched: Vec<Option<usize>> = after.iter().map(|value| key_of(value).and_then(|key| positions.remove(&key))).collect();
+    let matched: Vec<Option<usize>> =
+        after.iter().map(|value| key_of(value).and_then(|key| positions.remove(&key))).collect();
     // Automerge has no move: what stands in another order than before is removed and inserted again, as little as possible.
     let kept = longest_increasing(&matched);
     let mut steps = Vec::with_capacity(after.len());
@@ -138,7 +147,11 @@ mod tests {
                 ListStep::Insert { after: a } => result.push(after[*a].clone()),
             }
         }
-        assert_eq!(seen_before, (0..before.len()).collect::<Vec<_>>(), "every old element is accounted for, in order");
+        assert_eq!(
+            seen_before,
+            (0..before.len()).collect::<Vec<_>>(),
+            "every old element is accounted for, in order"
+        );
         result
     }
 
@@ -157,7 +170,9 @@ mod tests {
     #[test]
     fn an_insert_at_the_front_of_a_keyed_list_touches_nothing_else() {
         // Would rewrite the list, and lose the other device's edit of an element, if positions were compared.
-        let item = |id: i64, n: i64| Value::Map(Map::from([("id".to_owned(), Value::Int(id)), ("n".to_owned(), Value::Int(n))]));
+        let item = |id: i64, n: i64| {
+            Value::Map(Map::from([("id".to_owned(), Value::Int(id)), ("n".to_owned(), Value::Int(n))]))
+        };
         let steps = align(&[item(1, 0), item(2, 0)], &[item(9, 0), item(1, 5), item(2, 6)], Some("id"));
         let kept = |before, after| ListStep::Keep { before, after };
         assert_eq!(steps, vec![ListStep::Insert { after: 0 }, kept(0, 1), kept(1, 2)]);

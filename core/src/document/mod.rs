@@ -111,7 +111,8 @@ impl Document {
     /// # Errors
     /// As for [`Document::apply`].
     pub fn apply_checked(&mut self, changes: Vec<CheckedChange>) -> Result<(), IngestError> {
-        let fresh: Vec<CheckedChange> = changes.into_iter().filter(|change| self.known.insert(change.hash)).collect();
+        let fresh: Vec<CheckedChange> =
+            changes.into_iter().filter(|change| self.known.insert(change.hash)).collect();
         if fresh.is_empty() {
             return Ok(());
         }
@@ -132,7 +133,8 @@ impl Document {
 
     /// The changes that no other applied change depends on, in ascending order.
     pub fn heads(&self) -> Vec<ChangeHash> {
-        let mut heads: Vec<ChangeHash> = self.automerge.get_heads().into_iter().map(|h| ChangeHash::from_bytes(h.0)).collect();
+        let mut heads: Vec<ChangeHash> =
+            self.automerge.get_heads().into_iter().map(|h| ChangeHash::from_bytes(h.0)).collect();
         heads.sort_unstable();
         heads
     }
@@ -174,7 +176,9 @@ impl Document {
             let (hash, _) = transaction.commit_with(CommitOptions::default().with_time(time_ms));
             Ok::<_, WriteError>(hash.and_then(|_| automerge.get_last_local_change()))
         }));
-        let Some(change) = made.map_err(|_| WriteError::Engine("it panicked".into()))?? else { return Ok(None) };
+        let Some(change) = made.map_err(|_| WriteError::Engine("it panicked".into()))?? else {
+            return Ok(None);
+        };
         let limit_bytes = ChangeLimits::default().change_bytes_max;
         let payload = Bytes::copy_from_slice(change.raw_bytes());
         if payload.len() > limit_bytes {

@@ -18,7 +18,12 @@ fn map(document: &Automerge, object: &ObjId, depth: usize) -> Result<Map, ViewEr
         .collect()
 }
 
-fn value(document: &Automerge, value: &ValueRef<'_>, id: &dyn Fn() -> ObjId, depth: usize) -> Result<Value, ViewError> {
+fn value(
+    document: &Automerge,
+    value: &ValueRef<'_>,
+    id: &dyn Fn() -> ObjId,
+    depth: usize,
+) -> Result<Value, ViewError> {
     if depth > DEPTH_MAX {
         return Err(ViewError::TooDeep);
     }
@@ -26,11 +31,15 @@ fn value(document: &Automerge, value: &ValueRef<'_>, id: &dyn Fn() -> ObjId, dep
         ValueRef::Object(ObjType::Map | ObjType::Table) => Value::Map(map(document, &id(), depth)?),
         ValueRef::Object(ObjType::List) => {
             let items = document.list_range(id(), ..);
-            Value::List(items.map(|item| self::value(document, &item.value, &|| item.id(), depth + 1)).collect::<Result<_, _>>()?)
+            Value::List(
+                items
+                    .map(|item| self::value(document, &item.value, &|| item.id(), depth + 1))
+                    .collect::<Result<_, _>>()?,
+            )
         }
-        ValueRef::Object(ObjType::Text) => {
-            Value::Text(Text::from(document.text(id()).map_err(|error| ViewError::Unreadable(error.to_string()))?))
-        }
+        ValueRef::Object(ObjType::Text) => Value::Text(Text::from(
+            document.text(id()).map_err(|error| ViewError::Unreadable(error.to_string()))?,
+        )),
         ValueRef::Scalar(scalar) => match scalar {
             ScalarValueRef::Null => Value::Null,
             ScalarValueRef::Boolean(v) => Value::Bool(*v),

@@ -87,7 +87,10 @@ impl View {
                 None => None,
             },
             heads: document.heads(),
-            collection: fields.get(COLLECTION_KEY).and_then(Value::as_str).and_then(|name| CollectionName::new(name).ok()),
+            collection: fields
+                .get(COLLECTION_KEY)
+                .and_then(Value::as_str)
+                .and_then(|name| CollectionName::new(name).ok()),
             fields: Map::new(),
         };
         fields.retain(|key, _| !key.starts_with('_'));
@@ -163,7 +166,11 @@ fn header(row: &[u8]) -> Result<(View, Decoder<'_>), ViewError> {
         let updated: Option<i64> = input.decode()?;
         let actor = input.bytes()?.to_vec();
         let deleted = input.decode()?;
-        let heads = input.bytes()?.chunks_exact(32).filter_map(|head| head.try_into().ok()).map(ChangeHash::from_bytes);
+        let heads = input
+            .bytes()?
+            .chunks_exact(32)
+            .filter_map(|head| head.try_into().ok())
+            .map(ChangeHash::from_bytes);
         let heads = heads.collect();
         Ok(View { created, updated: updated.map(|time| (time, actor)), deleted, heads, ..View::default() })
     };

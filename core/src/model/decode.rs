@@ -3,7 +3,9 @@
 use std::fmt;
 
 use serde::de::value::{MapAccessDeserializer, StrDeserializer, StringDeserializer};
-use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, Unexpected, Visitor};
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, Unexpected, Visitor,
+};
 
 use super::{COUNTER_NAME, Map, TIMESTAMP_NAME, Value};
 
@@ -115,7 +117,9 @@ impl<'de> Deserializer<'de> for FromValue {
             Value::Str(v) => visitor.visit_string(v),
             Value::Text(v) => visitor.visit_string(v.to_string()),
             Value::Bytes(v) => visitor.visit_byte_buf(v),
-            Value::List(items) | Value::Keyed(_, items) => visitor.visit_seq(Items { items: items.into_iter(), index: 0 }),
+            Value::List(items) | Value::Keyed(_, items) => {
+                visitor.visit_seq(Items { items: items.into_iter(), index: 0 })
+            }
             Value::Map(map) => visitor.visit_map(Fields { entries: map.into_iter(), next: None }),
         }
     }
@@ -155,11 +159,19 @@ impl<'de> Deserializer<'de> for FromValue {
         self.deserialize_any(visitor)
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
         self.deserialize_any(visitor)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
         match (name, &self.0) {
             (COUNTER_NAME | TIMESTAMP_NAME, Value::Null) => Err(self.mismatch(&visitor)),
             _ => visitor.visit_newtype_struct(self),
@@ -209,9 +221,8 @@ impl<'de> Deserializer<'de> for FromValue {
         match self.0 {
             Value::Str(variant) => visitor.visit_enum(StringDeserializer::new(variant)),
             Value::Text(variant) => visitor.visit_enum(StrDeserializer::new(variant.as_str())),
-            Value::Map(map) if map.len() == 1 => {
-                visitor.visit_enum(MapAccessDeserializer::new(Fields { entries: map.into_iter(), next: None }))
-            }
+            Value::Map(map) if map.len() == 1 => visitor
+                .visit_enum(MapAccessDeserializer::new(Fields { entries: map.into_iter(), next: None })),
             _ => Err(self.mismatch(&visitor)),
         }
     }
@@ -233,7 +244,10 @@ struct Items {
 impl<'de> de::SeqAccess<'de> for Items {
     type Error = DecodeError;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, DecodeError> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, DecodeError> {
         let Some(value) = self.items.next() else { return Ok(None) };
         let index = self.index;
         self.index += 1;
@@ -296,7 +310,11 @@ impl<'de> Deserializer<'de> for Key<'_> {
         deserialize_u64 => visit_u64
     );
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -373,7 +391,12 @@ mod tests {
             pair: (1, "x".into()),
             steps: vec![BTreeMap::from([("id".to_owned(), 1)])].into(),
             by_year: BTreeMap::from([(2024, 1.0)]),
-            roasts: vec![Roast::Light, Roast::Custom { degrees: 210 }, Roast::Pair(1, 2), Roast::Named("x".into())],
+            roasts: vec![
+                Roast::Light,
+                Roast::Custom { degrees: 210 },
+                Roast::Pair(1, 2),
+                Roast::Named("x".into()),
+            ],
             big: u64::MAX,
             unit: (),
         }
@@ -411,7 +434,8 @@ mod tests {
         let inner = Map::from([("a".to_owned(), Value::List(vec![Value::Int(1), Value::Int(300)]))]);
         let error = from_map::<Small>(Map::from([("inner".to_owned(), Value::Map(inner))])).unwrap_err();
         assert_eq!(error.path, "inner.a.1");
-        let half = from_map::<BTreeMap<String, i32>>(Map::from([("n".to_owned(), Value::Float(0.5))])).unwrap_err();
+        let half =
+            from_map::<BTreeMap<String, i32>>(Map::from([("n".to_owned(), Value::Float(0.5))])).unwrap_err();
         assert_eq!(half.path, "n");
     }
 }

@@ -29,7 +29,9 @@ pub enum JsonError {
 /// When `json` is no object, or a field cannot be read; see [`value_from_json`].
 pub fn map_from_json(json: Json) -> Result<Map, JsonError> {
     match json {
-        Json::Object(object) => object.into_iter().map(|(key, json)| Ok((key, value_from_json(json)?))).collect(),
+        Json::Object(object) => {
+            object.into_iter().map(|(key, json)| Ok((key, value_from_json(json)?))).collect()
+        }
         _ => Err(JsonError::NotAnObject),
     }
 }
@@ -85,7 +87,9 @@ pub fn json_from_value(value: &Value) -> Json {
         Value::Text(v) => Json::String(v.to_string()),
         Value::Timestamp(v) => serde_json::json!({ "$timestamp": v }),
         Value::Bytes(v) => serde_json::json!({ "$bytes": hex(v) }),
-        Value::List(items) | Value::Keyed(_, items) => Json::Array(items.iter().map(json_from_value).collect()),
+        Value::List(items) | Value::Keyed(_, items) => {
+            Json::Array(items.iter().map(json_from_value).collect())
+        }
         Value::Map(map) => json_from_map(map),
     }
 }
@@ -109,7 +113,7 @@ fn hex(bytes: &[u8]) -> String {
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect::<Option<_>>()?;
-    (digits.len() % 2 == 0).then(|| digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+    digits.len().is_multiple_of(2).then(|| digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }
 
 #[cfg(test)]
@@ -132,7 +136,12 @@ mod tests {
     #[test]
     fn malformed_tags_are_refused() {
         // Would store a bytes field as a map, silently, if a typing error passed.
-        for bad in [json!({"$bytes": "0g"}), json!({"$bytes": "000"}), json!({"$timestamp": "now"}), json!({"$counter": 0.5})] {
+        for bad in [
+            json!({"$bytes": "0g"}),
+            json!({"$bytes": "000"}),
+            json!({"$timestamp": "now"}),
+            json!({"$counter": 0.5}),
+        ] {
             assert!(matches!(value_from_json(bad), Err(JsonError::BadTag(_))));
         }
         assert!(matches!(map_from_json(json!([1])), Err(JsonError::NotAnObject)));

@@ -104,7 +104,10 @@ mod tests {
     fn every_kind_comes_back() {
         // Would fail if a kind of value changed on its way through the view row.
         let value = Value::Map(Map::from([
-            ("a".to_owned(), Value::List(vec![Value::Null, Value::Bool(true), Value::Int(-1), Value::Uint(u64::MAX)])),
+            (
+                "a".to_owned(),
+                Value::List(vec![Value::Null, Value::Bool(true), Value::Int(-1), Value::Uint(u64::MAX)]),
+            ),
             ("b".to_owned(), Value::Float(-0.0)),
             ("c".to_owned(), Value::Bytes(vec![0, 255])),
             ("d".to_owned(), Value::Timestamp(-5)),
@@ -121,7 +124,10 @@ mod tests {
     fn a_damaged_row_is_an_error() {
         // Would abort the process if nesting or a length were believed.
         assert!(decode_value(&mut Decoder::new(&[0x81; 100_000]), 0).is_err());
-        assert!(decode_value(&mut Decoder::new(&[0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), 0).is_err());
+        assert!(
+            decode_value(&mut Decoder::new(&[0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), 0)
+                .is_err()
+        );
         assert!(decode_value(&mut Decoder::new(&[0x9f]), 0).is_err());
     }
 }

@@ -114,7 +114,11 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         Err(stop())
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
         match name {
             TEXT_NAME => self.container(ContainerKind::Text),
             COUNTER_NAME => self.container(ContainerKind::Counter),
@@ -143,7 +147,9 @@ impl<'de> Deserializer<'de> for Probe<'_> {
                 self.seen.is_struct = true;
                 self.container(ContainerKind::Map)
             }
-            Some((field, rest)) => visitor.visit_map(OneField { field: Some(field), path: rest, seen: self.seen }),
+            Some((field, rest)) => {
+                visitor.visit_map(OneField { field: Some(field), path: rest, seen: self.seen })
+            }
         }
     }
 
@@ -213,7 +219,8 @@ mod tests {
             ppm: u32,
             minerals: Vec<String>,
         }
-        let found: Vec<_> = Shape::of::<Bag>().containers.into_iter().map(|c| (c.path.join("."), c.kind)).collect();
+        let found: Vec<_> =
+            Shape::of::<Bag>().containers.into_iter().map(|c| (c.path.join("."), c.kind)).collect();
         let expected = [
             ("notes", ContainerKind::Text),
             ("brews", ContainerKind::Counter),

@@ -113,7 +113,11 @@ pub(crate) fn difference(before: &str, after: &str) -> Vec<Splice> {
             continue;
         }
         let position = (head + old_range.start).saturating_add_signed(shift);
-        splices.push(Splice { position, deleted: old_range.len(), inserted: new[new_range.clone()].iter().collect() });
+        splices.push(Splice {
+            position,
+            deleted: old_range.len(),
+            inserted: new[new_range.clone()].iter().collect(),
+        });
         shift += new_range.len() as isize - old_range.len() as isize;
     }
     splices
@@ -235,7 +239,8 @@ impl<'de> Visitor<'de> for TextVisitor {
         if deserializer.is_human_readable() {
             String::deserialize(deserializer).map(Text::from)
         } else {
-            <(String, Vec<Splice>)>::deserialize(deserializer).map(|(content, splices)| Text { content, splices })
+            <(String, Vec<Splice>)>::deserialize(deserializer)
+                .map(|(content, splices)| Text { content, splices })
         }
     }
 }

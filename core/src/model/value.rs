@@ -76,7 +76,9 @@ impl Value {
             Value::Int(i) | Value::Counter(i) => Some(*i),
             Value::Uint(u) => i64::try_from(*u).ok(),
             // 2^63 itself is a float but no i64, hence the strict upper bound.
-            Value::Float(f) if f.fract() == 0.0 && *f >= -(2f64.powi(63)) && *f < 2f64.powi(63) => Some(*f as i64),
+            Value::Float(f) if f.fract() == 0.0 && *f >= -(2f64.powi(63)) && *f < 2f64.powi(63) => {
+                Some(*f as i64)
+            }
             _ => None,
         }
     }
@@ -153,7 +155,9 @@ impl Value {
             return false;
         }
         match self {
-            Value::List(items) | Value::Keyed(_, items) => items.iter().all(|item| item.fits_depth(depth + 1)),
+            Value::List(items) | Value::Keyed(_, items) => {
+                items.iter().all(|item| item.fits_depth(depth + 1))
+            }
             Value::Map(map) => map.values().all(|value| value.fits_depth(depth + 1)),
             _ => true,
         }

@@ -5,7 +5,7 @@ use headwater_storage::{CollectionName, EntityId, SpaceId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::dynamic::{DynamicCollection, Records};
+use super::dynamic::{DynamicCollection, EntitySync, Records};
 use super::mutate::{Attempt, EntityEdit, Tombstone, without_reserved};
 use super::{EditError, ReadError, Receipt, Replica, Written};
 use crate::document::{EntityMeta, Genesis, View};
@@ -90,14 +90,23 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     ///
     /// # Errors
     /// When one of the ids is taken; otherwise see [`EditError`].
-    pub fn insert_all<'a>(&self, entities: impl IntoIterator<Item = (EntityId, &'a T)>) -> Result<Receipt, EditError>
+    pub fn insert_all<'a>(
+        &self,
+        entities: impl IntoIterator<Item = (EntityId, &'a T)>,
+    ) -> Result<Receipt, EditError>
     where
         T: 'a,
     {
         let mut edits = Vec::new();
         for (entity, value) in entities {
             let after = to_map(value)?;
-            edits.push(EntityEdit { entity, base: None, before: Map::new(), after, tombstone: Tombstone::Leave });
+            edits.push(EntityEdit {
+                entity,
+                base: None,
+                before: Map::new(),
+                after,
+                tombstone: Tombstone::Leave,
+            });
         }
         let first = edits.first().map(|edit| edit.entity);
         match (self.write(edits)?, first) {
@@ -126,6 +135,14 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         self.entities.meta(id)
     }
 
+    /// How an entity stands towards the relay. `None` if there is no such entity.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn sync_state(&self, id: EntityId) -> Result<Option<EntitySync>, ReadError> {
+        self.entities.sync_state(id)
+    }
+
     /// Changes an entity. Only what `edit` changed is written, so whatever another device changed meanwhile stays.
     ///
     /// If another write comes between, the entity is read again and `edit` runs again on what is there now.
@@ -134,12 +151,17 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// When there is no such entity; otherwise see [`EditError`].
     pub fn update(&self, id: EntityId, mut edit: impl FnMut(&mut T)) -> Result<Receipt, EditError> {
         loop {
-            let view = self.entities.view(id)?.filter(|view| view.deleted.is_none()).ok_or(EditError::NotFound(id))?;
+            let view = self
+                .entities
+                .view(id)?
+                .filter(|view| view.deleted.is_none())
+                .ok_or(EditError::NotFound(id))?;
             let mut entity = self.decode(id, view.fields.clone())?;
             let before = to_map(&entity)?;
             edit(&mut entity);
             let after = to_map(&entity)?;
-            let change = EntityEdit { entity: id, base: Some(view), before, after, tombstone: Tombstone::Leave };
+            let change =
+                EntityEdit { entity: id, base: Some(view), before, after, tombstone: Tombstone::Leave };
             if let Attempt::Committed(receipt) = self.write(vec![change])? {
                 return Ok(receipt);
             }
@@ -165,7 +187,8 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// All entities that are not deleted, in ascending order of their ids, read a page at a time.
     pub fn iter(&self) -> impl Iterator<Item = Result<(EntityId, T), ReadError>> {
         let records = Records::new(self.entities.clone());
-        records.map(|record| record.and_then(|record| Ok((record.id, self.decode(record.id, record.fields)?))))
+        records
+            .map(|record| record.and_then(|record| Ok((record.id, self.decode(record.id, record.fields)?))))
     }
 
     /// All entities that are not deleted.

@@ -3,7 +3,7 @@ use headwater_storage::{CollectionName, EntityId, SpaceId};
 use super::mutate::{Attempt, EntityEdit, Tombstone};
 use super::{EditError, ReadError, Receipt, Replica, Written};
 use crate::document::{EntityMeta, View};
-use crate::model::Map;
+use crate::model::{Map, Timestamp};
 
 /// Rows read from the store at a time.
 const PAGE_ROWS: usize = 256;
@@ -37,6 +37,16 @@ pub struct Record {
     pub fields: Map,
     /// What is known of it beside its fields.
     pub meta: EntityMeta,
+}
+
+/// How an entity stands towards the relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EntitySync {
+    /// How many of its changes the relay has not acknowledged yet.
+    pub pending: u64,
+    /// When a change of it was last acknowledged by the relay or came from there.
+    pub synced: Option<Timestamp>,
 }
 
 impl DynamicCollection {
@@ -74,6 +84,18 @@ impl DynamicCollection {
         let Some(row) = self.replica.store().row(self.space, &self.name, id)? else { return Ok(None) };
         let view = View::decode_header(&row).map_err(|error| ReadError::Damaged { entity: id, error })?;
         Ok(view.exists().then(|| view.meta()))
+    }
+
+    /// How an entity stands towards the relay. `None` if there is no such entity.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn sync_state(&self, id: EntityId) -> Result<Option<EntitySync>, ReadError> {
+        let state = self.replica.store().entity_sync(self.space, id)?;
+        Ok(state.map(|state| EntitySync {
+            pending: u64::from(state.waiting),
+            synced: state.synced_ms.map(|at| Timestamp(at as i64)),
+        }))
     }
 
     /// Sets the given fields of an entity, and leaves the others. A field that holds a text takes the difference to the new
@@ -162,7 +184,9 @@ impl DynamicCollection {
             let view = self.view(entity)?.filter(View::exists).ok_or(EditError::NotFound(entity))?;
             let (before, after, tombstone) = plan(&view).ok_or(EditError::NotFound(entity))?;
             let edit = EntityEdit { entity, base: Some(view), before, after, tombstone };
-            if let Attempt::Committed(receipt) = self.replica.write(self.space, &self.name, None, vec![edit])? {
+            if let Attempt::Committed(receipt) =
+                self.replica.write(self.space, &self.name, None, vec![edit])?
+            {
                 return Ok(receipt);
             }
         }
@@ -177,7 +201,11 @@ impl Record {
 
 /// What is there now of the fields that are about to be set.
 fn seen(view: &View, fields: &Map) -> Map {
-    view.fields.iter().filter(|(name, _)| fields.contains_key(*name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    view.fields
+        .iter()
+        .filter(|(name, _)| fields.contains_key(*name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 /// The live entities of a collection, a page at a time.

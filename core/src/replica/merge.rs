@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
 
 use headwater_storage::{
-    ChangeRecord, CollectionName, Commit, CommitDurability, Direction, EntityId, EntityWrite, NewChange, Outbox, OutboxSeq, PayloadKind,
-    Position, Refusal, SetAside, SpaceId,
+    ChangeRecord, CollectionName, Commit, CommitDurability, Direction, EntityId, EntityWrite, NewChange,
+    Outbox, OutboxSeq, PayloadKind, Position, Refusal, SetAside, SpaceId,
 };
 
 use super::cache::DocumentCache;
 use super::watch::{Origin, Patch};
-use super::{EditError, MergeError, Replica};
+use super::{MergeError, Replica};
 use crate::document::ingest::{ChangeLimits, CheckedChange, IngestError, check_record};
 use crate::document::{Document, View};
 
@@ -37,6 +37,19 @@ pub struct Merged {
     pub set_aside: u64,
 }
 
+/// A change, and what the ingest module made of it.
+type Incoming = (ChangeRecord, CheckedChange);
+
+/// Changes that cannot be used, and why.
+type Culprits = Vec<(ChangeRecord, IngestError)>;
+
+/// What became of one entity's changes. Those in neither part were here already.
+#[derive(Default)]
+struct Outcome {
+    applied: Option<Applied>,
+    culprits: Culprits,
+}
+
 /// One entity's new changes, applied.
 struct Applied {
     entity: EntityId,
@@ -60,7 +73,7 @@ impl Replica {
         commit.position = request.position;
         // entity -> its changes in the order they came. Documents are built once per entity and page.
         let mut order: Vec<EntityId> = Vec::new();
-        let mut by_entity: HashMap<EntityId, Vec<(ChangeRecord, CheckedChange)>> = HashMap::new();
+        let mut by_entity: HashMap<EntityId, Vec<Incoming>> = HashMap::new();
         for record in request.records {
             match check_record(&record, &ChangeLimits::default()) {
                 Ok(change) => {
@@ -77,17 +90,16 @@ impl Replica {
         let mut applied = Vec::with_capacity(order.len());
         for entity in order {
             let changes = by_entity.remove(&entity).unwrap_or_default();
-            let count = changes.len() as u64;
-            if let Some(done) = self.apply(space, entity, changes, &mut documents, &mut commit.set_aside, now_ms)? {
-                merged.applied += done.changes.len() as u64;
-                merged.duplicates += count - done.changes.len() as u64;
-                applied.push(done);
-            } else {
-                merged.duplicates += count;
-            }
+            let offered = changes.len();
+            let outcome = self.apply(space, entity, changes, &mut documents)?;
+            let used = outcome.applied.as_ref().map_or(0, |applied| applied.changes.len());
+            merged.applied += used as u64;
+            merged.duplicates += (offered - used - outcome.culprits.len()) as u64;
+            let culprits = outcome.culprits.into_iter();
+            commit.set_aside.extend(culprits.map(|(record, error)| set_aside(record, &error, now_ms)));
+            applied.extend(outcome.applied);
         }
         merged.set_aside = commit.set_aside.len() as u64;
-        merged.duplicates -= merged.duplicates.min(merged.set_aside);
         if applied.is_empty() && commit.set_aside.is_empty() && commit.position.is_none() {
             return Ok(merged);
         }
@@ -122,58 +134,70 @@ impl Replica {
         Ok(())
     }
 
+    /// Applies one entity's changes. Fails only with the store; a change that cannot be used is a culprit.
     fn apply(
         &self,
         space: SpaceId,
         entity: EntityId,
-        mut changes: Vec<(ChangeRecord, CheckedChange)>,
+        mut changes: Vec<Incoming>,
         documents: &mut DocumentCache,
-        set_aside_list: &mut Vec<SetAside>,
-        now_ms: u64,
-    ) -> Result<Option<Applied>, MergeError> {
+    ) -> Result<Outcome, MergeError> {
         let stored = self.store().find(space, entity)?;
         // A row that does not decode is made again from the document below.
         let base = stored.as_ref().and_then(|(_, row)| View::decode(row).ok());
         // Most repeats are of an entity's newest change, and need no document to be recognised.
-        if base.as_ref().is_some_and(|base| changes.iter().all(|(record, _)| base.heads.contains(&record.hash))) {
-            return Ok(None);
+        if base
+            .as_ref()
+            .is_some_and(|base| changes.iter().all(|(record, _)| base.heads.contains(&record.hash)))
+        {
+            return Ok(Outcome::default());
         }
-        let document = match (documents.take(space, entity), &stored) {
-            (Some(document), _) => document,
-            (None, None) => Document::new(),
-            (None, Some(_)) => match self.load(space, entity) {
-                Ok(document) => document,
-                Err(EditError::Unloadable { error, .. }) => {
-                    set_aside_list.extend(changes.into_iter().map(|(record, _)| set_aside(record, &error, now_ms)));
-                    return Ok(None);
-                }
-                Err(EditError::Read(super::ReadError::Store(error))) => return Err(error.into()),
-                Err(_) => return Ok(None),
-            },
+        let loaded = match (documents.take(space, entity), &stored) {
+            (Some(document), _) => Ok(document),
+            (None, None) => Ok(Document::new()),
+            (None, Some(_)) => self.load_document(space, entity)?,
+        };
+        let mut document = match loaded {
+            Ok(document) => document,
+            Err(error) => return Ok(Outcome::none_usable(changes, &error)),
         };
         let mut seen = HashSet::with_capacity(changes.len());
         changes.retain(|(record, _)| !document.contains(&record.hash) && seen.insert(record.hash));
         if changes.is_empty() {
             documents.put(space, entity, document);
-            return Ok(None);
+            return Ok(Outcome::default());
         }
         let base = base.unwrap_or_default();
-        let (document, kept) = apply_or_set_aside(document, changes, set_aside_list, now_ms);
-        let stamps = kept.iter().map(|(_, change)| (change.time_ms, change.actor.as_slice()));
-        let view = match base.advance(&document, stamps) {
+        let mut culprits = Vec::new();
+        let view = match try_apply(&mut document, &changes, &base) {
             Ok(view) => view,
-            Err(error) => {
-                let error = IngestError::DoesNotApply(error.to_string());
-                set_aside_list.extend(kept.into_iter().map(|(record, _)| set_aside(record, &error, now_ms)));
-                return Ok(None);
+            Err(_) => {
+                // What is in memory is unusable now; the stored changes are the truth.
+                document = match self.load_document(space, entity)? {
+                    Ok(document) => document,
+                    Err(error) => return Ok(Outcome::none_usable(changes, &error)),
+                };
+                let view;
+                (view, changes, culprits) = one_by_one(&mut document, base.clone(), changes);
+                view
             }
         };
-        let Some((first, _)) = kept.first() else { return Ok(None) };
+        let Some((first, _)) = changes.first() else { return Ok(Outcome { applied: None, culprits }) };
         // The document says which collection it is in; the routing header only until the document does.
         let collection = view.collection.clone().unwrap_or_else(|| first.collection.clone());
         let patch = Patch::between((space, &collection, entity), Some(&base), &view, Origin::Remote);
-        let changes = kept.into_iter().map(|(record, _)| record).collect();
-        Ok(Some(Applied { entity, collection, document, changes, view, patch }))
+        let changes = changes.into_iter().map(|(record, _)| record).collect();
+        Ok(Outcome {
+            applied: Some(Applied { entity, collection, document, changes, view, patch }),
+            culprits,
+        })
+    }
+}
+
+impl Outcome {
+    fn none_usable(changes: Vec<Incoming>, error: &IngestError) -> Outcome {
+        let culprits = changes.into_iter().map(|(record, _)| (record, error.clone())).collect();
+        Outcome { applied: None, culprits }
     }
 }
 
@@ -194,31 +218,31 @@ impl Applied {
     }
 }
 
-/// Applies all changes at once; if that fails, one by one on scratch copies, so that only the culprits are kept apart.
-fn apply_or_set_aside(
-    document: Document,
-    changes: Vec<(ChangeRecord, CheckedChange)>,
-    set_aside_list: &mut Vec<SetAside>,
-    now_ms: u64,
-) -> (Document, Vec<(ChangeRecord, CheckedChange)>) {
-    let mut scratch = document.clone();
-    let all = changes.iter().map(|(_, change)| change.clone()).collect();
-    if scratch.apply_checked(all).is_ok() {
-        return (scratch, changes);
-    }
-    let mut document = document;
-    let mut kept = Vec::with_capacity(changes.len());
-    for (record, change) in changes {
+/// Applies changes and shows the result. On an error the document is unusable.
+fn try_apply(document: &mut Document, changes: &[Incoming], base: &View) -> Result<View, IngestError> {
+    document.apply_checked(changes.iter().map(|(_, change)| change.clone()).collect())?;
+    let stamps = changes.iter().map(|(_, change)| (change.time_ms, change.actor.as_slice()));
+    base.advance(document, stamps).map_err(|error| IngestError::DoesNotApply(error.to_string()))
+}
+
+/// Applies each change to a scratch copy first. Returns the view, the changes that work, and the culprits.
+fn one_by_one(
+    document: &mut Document,
+    base: View,
+    changes: Vec<Incoming>,
+) -> (View, Vec<Incoming>, Culprits) {
+    let (mut view, mut kept, mut culprits) = (base, Vec::with_capacity(changes.len()), Vec::new());
+    for incoming in changes {
         let mut scratch = document.clone();
-        match scratch.apply_checked(vec![change.clone()]) {
-            Ok(()) => {
-                document = scratch;
-                kept.push((record, change));
+        match try_apply(&mut scratch, std::slice::from_ref(&incoming), &view) {
+            Ok(after) => {
+                (*document, view) = (scratch, after);
+                kept.push(incoming);
             }
-            Err(error) => set_aside_list.push(set_aside(record, &error, now_ms)),
+            Err(error) => culprits.push((incoming.0, error)),
         }
     }
-    (document, kept)
+    (view, kept, culprits)
 }
 
 fn set_aside(record: ChangeRecord, error: &IngestError, time_ms: u64) -> SetAside {

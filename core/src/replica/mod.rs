@@ -21,9 +21,9 @@ use headwater_storage::{DeviceId, EntityId, NewReplica, OpenError, ReplicaStore,
 use tokio::sync::{broadcast, watch as tokio_watch};
 
 pub use collection::Collection;
-pub use dynamic::{DynamicCollection, Record};
+pub use dynamic::{DynamicCollection, EntitySync, Record};
 pub use error::{EditError, MergeError, ReadError};
-pub use merge::{Merged, MergeRequest};
+pub use merge::{MergeRequest, Merged};
 pub use receipt::{Receipt, ReceiptError, Written};
 pub use space::Space;
 pub use supply::EntityPosition;
@@ -133,7 +133,10 @@ impl Replica {
     ///
     /// # Errors
     /// As for [`Replica::open`].
-    pub fn open_backend(backend: impl StorageBackend, environment: impl Environment) -> Result<Replica, OpenError> {
+    pub fn open_backend(
+        backend: impl StorageBackend,
+        environment: impl Environment,
+    ) -> Result<Replica, OpenError> {
         let new = new_replica(&environment);
         Ok(Replica::new(ReplicaStore::open_backend(backend, new)?, environment))
     }

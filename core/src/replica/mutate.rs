@@ -4,11 +4,13 @@ use std::sync::PoisonError;
 
 use bytes::Bytes;
 use headwater_storage::{
-    ChangeHash, CollectionName, Commit, EntityId, EntityWrite, NewChange, Outbox, OutboxSeq, PayloadKind, SpaceId,
+    ChangeHash, CollectionName, Commit, EntityId, EntityWrite, NewChange, Outbox, OutboxSeq, PayloadKind,
+    SpaceId, StoreError,
 };
 
 use super::watch::{Origin, Patch};
 use super::{EditError, ReadError, Receipt, Replica};
+use crate::document::ingest::IngestError;
 use crate::document::{COLLECTION_KEY, DELETED_KEY, Document, Genesis, View, WriteError, write_map};
 use crate::model::{Map, Value};
 
@@ -59,9 +61,12 @@ impl Replica {
         let mut prepared = Vec::with_capacity(edits.len());
         for edit in edits {
             match self.store().find(space, edit.entity)? {
-                Some((stored_in, _)) if stored_in != *collection => return Err(EditError::Exists(edit.entity)),
+                Some((stored_in, _)) if stored_in != *collection => {
+                    return Err(EditError::Exists(edit.entity));
+                }
                 Some((_, row)) => {
-                    let view = View::decode_header(&row).map_err(|error| ReadError::Damaged { entity: edit.entity, error })?;
+                    let view = View::decode_header(&row)
+                        .map_err(|error| ReadError::Damaged { entity: edit.entity, error })?;
                     if edit.base.as_ref().is_none_or(|base| base.heads != view.heads) {
                         return Ok(Attempt::Stale);
                     }
@@ -71,7 +76,9 @@ impl Replica {
             }
             let document = match (documents.take(space, edit.entity), &edit.base) {
                 (Some(document), _) => document,
-                (None, Some(_)) => self.load(space, edit.entity)?,
+                (None, Some(_)) => self
+                    .load_document(space, edit.entity)?
+                    .map_err(|error| EditError::Unloadable { entity: edit.entity, error })?,
                 (None, None) => Document::new(),
             };
             prepared.extend(self.prepare(space, collection, genesis, edit, document, now_ms)?);
@@ -85,7 +92,9 @@ impl Replica {
         let mut seqs = committed.outbox.into_iter();
         let mut receipt: Vec<(OutboxSeq, EntityId, ChangeHash)> = Vec::new();
         for Prepared { entity, document, changes, patch, .. } in prepared {
-            receipt.extend(seqs.by_ref().zip(&changes).take(changes.len()).map(|(seq, (hash, _))| (seq, entity, *hash)));
+            receipt.extend(
+                seqs.by_ref().zip(&changes).take(changes.len()).map(|(seq, (hash, _))| (seq, entity, *hash)),
+            );
             documents.put(space, entity, document);
             self.notify(patch);
         }
@@ -133,7 +142,9 @@ impl Replica {
             }
             match tombstone {
                 Tombstone::Leave => {}
-                Tombstone::Set => tx.put(automerge::ROOT, DELETED_KEY, automerge::ScalarValue::Timestamp(now_ms as i64))?,
+                Tombstone::Set => {
+                    tx.put(automerge::ROOT, DELETED_KEY, automerge::ScalarValue::Timestamp(now_ms as i64))?
+                }
                 Tombstone::Remove => tx.delete(automerge::ROOT, DELETED_KEY)?,
             }
             write_map(tx, &automerge::ROOT, current, &before, &after)
@@ -149,11 +160,14 @@ impl Replica {
         Ok(Some(Prepared { entity, document, changes, view, patch }))
     }
 
-    /// Builds an entity's document from its stored changes.
-    pub(super) fn load(&self, space: SpaceId, entity: EntityId) -> Result<Document, EditError> {
+    /// Builds an entity's document from its stored changes. The inner error means that one of them does not load any more.
+    pub(super) fn load_document(
+        &self,
+        space: SpaceId,
+        entity: EntityId,
+    ) -> Result<Result<Document, IngestError>, StoreError> {
         let changes = self.store().changes(space, entity)?;
-        Document::from_changes(changes.into_iter().map(|change| change.payload))
-            .map_err(|error| EditError::Unloadable { entity, error })
+        Ok(Document::from_changes(changes.into_iter().map(|change| change.payload)))
     }
 
     pub(super) fn notify(&self, patch: Option<Patch>) {

@@ -42,7 +42,11 @@ pub enum ReceiptError {
 }
 
 impl Receipt {
-    pub(super) fn new(replica: Replica, space: SpaceId, changes: Vec<(OutboxSeq, EntityId, ChangeHash)>) -> Receipt {
+    pub(super) fn new(
+        replica: Replica,
+        space: SpaceId,
+        changes: Vec<(OutboxSeq, EntityId, ChangeHash)>,
+    ) -> Receipt {
         Receipt { replica, space, changes }
     }
 
@@ -67,7 +71,10 @@ impl Receipt {
         }
         let refused = store.set_aside(self.space)?.into_iter().find(|aside| {
             aside.direction == Direction::Refused
-                && self.changes.iter().any(|(_, entity, hash)| aside.record.entity == *entity && aside.record.hash == *hash)
+                && self
+                    .changes
+                    .iter()
+                    .any(|(_, entity, hash)| aside.record.entity == *entity && aside.record.hash == *hash)
         });
         match refused {
             Some(aside) => Err(ReceiptError::Refused(aside.reason)),

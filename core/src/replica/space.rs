@@ -33,7 +33,10 @@ impl Space {
     ///
     /// # Errors
     /// When the name is not one, see [`NameError`].
-    pub fn collection<T: Serialize + DeserializeOwned>(&self, name: &str) -> Result<Collection<T>, EditError> {
+    pub fn collection<T: Serialize + DeserializeOwned>(
+        &self,
+        name: &str,
+    ) -> Result<Collection<T>, EditError> {
         let name = CollectionName::new(name)?;
         Collection::new(self.replica.clone(), self.id, name)
     }

@@ -1,7 +1,9 @@
 //! What a session asks of a replica while it syncs: the outbox, and what is held of each entity.
 
 use bytes::Bytes;
-use headwater_storage::{ChangeHash, CollectionName, EntityId, OutboxEntry, OutboxSeq, Position, SpaceId, StoreError};
+use headwater_storage::{
+    ChangeHash, CollectionName, EntityId, OutboxEntry, OutboxSeq, Position, SpaceId, StoreError,
+};
 
 use super::Replica;
 use crate::document::View;
@@ -56,7 +58,8 @@ impl Replica {
         for (entity, collection) in entities {
             let row = self.store().row(space, &collection, entity)?;
             // A damaged row counts as knowing nothing, so that everything is compared again.
-            let heads = row.and_then(|row| View::decode_header(&row).ok()).map_or_else(Vec::new, |view| view.heads);
+            let heads =
+                row.and_then(|row| View::decode_header(&row).ok()).map_or_else(Vec::new, |view| view.heads);
             positions.push(EntityPosition { entity, collection, heads });
         }
         Ok(positions)
@@ -66,7 +69,11 @@ impl Replica {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn collection_of(&self, space: SpaceId, entity: EntityId) -> Result<Option<CollectionName>, StoreError> {
+    pub fn collection_of(
+        &self,
+        space: SpaceId,
+        entity: EntityId,
+    ) -> Result<Option<CollectionName>, StoreError> {
         Ok(self.store().find(space, entity)?.map(|(collection, _)| collection))
     }
 
@@ -74,7 +81,11 @@ impl Replica {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn entity_changes(&self, space: SpaceId, entity: EntityId) -> Result<Vec<(ChangeHash, Bytes)>, StoreError> {
+    pub fn entity_changes(
+        &self,
+        space: SpaceId,
+        entity: EntityId,
+    ) -> Result<Vec<(ChangeHash, Bytes)>, StoreError> {
         let changes = self.store().changes(space, entity)?;
         Ok(changes.into_iter().map(|change| (change.hash, change.payload)).collect())
     }

@@ -71,7 +71,8 @@ impl Patch {
         let old = before.map_or(&empty, |view| &view.fields);
         let gone = old.keys().filter(|key| !after.fields.contains_key(*key));
         let differs = |(key, value): &(&String, &Value)| old.get(*key).is_none_or(|old| old != *value);
-        let mut fields: Vec<String> = gone.chain(after.fields.iter().filter(differs).map(|(key, _)| key)).cloned().collect();
+        let mut fields: Vec<String> =
+            gone.chain(after.fields.iter().filter(differs).map(|(key, _)| key)).cloned().collect();
         fields.sort_unstable();
         if kind == PatchKind::Updated && fields.is_empty() {
             return None;

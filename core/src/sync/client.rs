@@ -24,8 +24,8 @@ use self::space::Space;
 use super::heartbeat::{Beat, Heartbeat};
 use super::{Ticket, Time};
 use crate::wire::{
-    Bye, ByeReason, ErrorCode, ErrorFrame, Frame, HeadsEntry, Hello, Limits, MorePages, Open, OpenMode, Ping, Pong, Retry,
-    Severity, VERSIONS, Welcome,
+    Bye, ByeReason, ErrorCode, ErrorFrame, Frame, HeadsEntry, Hello, Limits, MorePages, Open, OpenMode, Ping,
+    Pong, Retry, Severity, VERSIONS, Welcome,
 };
 
 /// What a client's session needs to know from the start.
@@ -442,7 +442,9 @@ impl ClientSession {
         let spaces = self.spaces.iter().filter_map(Space::timeout).min();
         match self.phase {
             Phase::Greeting { until } => Some(until),
-            Phase::Ready => Some(spaces.map_or(self.heartbeat.timeout(), |at| at.min(self.heartbeat.timeout()))),
+            Phase::Ready => {
+                Some(spaces.map_or(self.heartbeat.timeout(), |at| at.min(self.heartbeat.timeout())))
+            }
             Phase::Closed => None,
         }
     }
@@ -517,7 +519,9 @@ impl ClientSession {
                 self.head_is(&head);
                 Ok(())
             }
-            (other, _) => Err(Fatal::new(ErrorCode::UnexpectedFrame, format!("{} from a relay", other.name()))),
+            (other, _) => {
+                Err(Fatal::new(ErrorCode::UnexpectedFrame, format!("{} from a relay", other.name())))
+            }
         }
     }
 
@@ -528,8 +532,7 @@ impl ClientSession {
         }
         let limits = self.limits.agreed_with(&welcome.limits);
         self.limits = limits.map_err(|error| Fatal::new(error.code(), error.to_string()))?;
-        self.heartbeat =
-            Heartbeat::new(now, welcome.limits.ping_interval_ms, welcome.limits.dead_after_ms);
+        self.heartbeat = Heartbeat::new(now, welcome.limits.ping_interval_ms, welcome.limits.dead_after_ms);
         self.phase = Phase::Ready;
         Ok(())
     }
@@ -628,7 +631,6 @@ impl ClientSession {
     }
 
     fn known_space(&self, id: SpaceId) -> Result<usize, Fatal> {
-        self.space_index(id)
-            .ok_or_else(|| Fatal::new(ErrorCode::SpaceNotOpen, "a space that was not opened"))
+        self.space_index(id).ok_or_else(|| Fatal::new(ErrorCode::SpaceNotOpen, "a space that was not opened"))
     }
 }

@@ -52,7 +52,9 @@ pub enum SyncMessageError {
         count_max: u64,
     },
     /// A Bloom filter that would divide by zero, cost too much, or is not of the size it claims. The sender is broken or hostile.
-    #[error("a Bloom filter of {entries} entries with {bits_per_entry} bits each, {probes} probes and {bytes} bytes")]
+    #[error(
+        "a Bloom filter of {entries} entries with {bits_per_entry} bits each, {probes} probes and {bytes} bytes"
+    )]
     Bloom {
         /// The entries it claims.
         entries: u64,

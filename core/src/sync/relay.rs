@@ -19,8 +19,8 @@ use self::space::Space;
 use super::heartbeat::{Beat, Heartbeat};
 use super::{Ticket, Time};
 use crate::wire::{
-    Bye, ByeReason, ErrorCode, ErrorFrame, FRAME_OVERHEAD_BYTES, Frame, Head, HeadsEntry, Hello, Limits, MorePages, OpenMode, Ping, Pong, Retry,
-    Severity, VERSIONS, Welcome,
+    Bye, ByeReason, ErrorCode, ErrorFrame, FRAME_OVERHEAD_BYTES, Frame, Head, HeadsEntry, Hello, Limits,
+    MorePages, OpenMode, Ping, Pong, Retry, Severity, VERSIONS, Welcome,
 };
 
 pub use self::pull::encode_live;

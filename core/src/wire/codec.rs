@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use headwater_storage::{
-    ChangeHash, ChangeRecord, CollectionName, NameError, Position, Seq, SpaceId, UnknownPayloadKind, Watermark,
+    ChangeHash, ChangeRecord, CollectionName, NameError, Position, Seq, SpaceId, UnknownPayloadKind,
+    Watermark,
 };
 use thiserror::Error;
 
@@ -97,12 +98,10 @@ impl DecodeError {
     }
 }
 
-
 const NAME_BYTES_MAX: u64 = 128;
 const VERSION_BYTES_MAX: u64 = 64;
 const MESSAGE_BYTES_MAX: usize = 1 << 10;
 const HEADS_MAX: u64 = 4096;
-
 
 impl Frame {
     /// The frame as bytes.
@@ -427,8 +426,7 @@ fn decode_body(
             Kind::HeadsEntries => fields.heads = Some(decode_heads(reader, limits)?),
             Kind::EntityIds => {
                 let count = reader.array("entities of a fetch", limits.fetch_entities_max)?;
-                fields.ids =
-                    Some((0..count).map(|_| reader.value()).collect::<Result<_, DecodeError>>()?);
+                fields.ids = Some((0..count).map(|_| reader.value()).collect::<Result<_, DecodeError>>()?);
             }
         }
         Ok(Taken::Yes)
@@ -508,7 +506,11 @@ impl Body<'_, '_> {
                 remaining: self.uint(6)?,
                 entries: self.entries(7, 8, u64::MAX)?,
             }),
-            6 => Frame::Seen(Seen { space: self.space()?, frames: self.uint(1)?, seq: Seq::new(self.uint(2)?) }),
+            6 => Frame::Seen(Seen {
+                space: self.space()?,
+                frames: self.uint(1)?,
+                seq: Seq::new(self.uint(2)?),
+            }),
             7 => Frame::Push(Push {
                 space: self.space()?,
                 push_id: self.uint(1)?,

@@ -18,9 +18,9 @@ pub use codec::DecodeError;
 pub(crate) use codec::{ChangesHead, encode_changes};
 pub use error_code::{ErrorCode, Retry};
 pub use frame::{
-    Ack, AckResult, Bye, ByeReason, Changes, ErrorFrame, Fetch, Frame, Head, Heads, HeadsEntry, Hello, ListHeads,
-    MorePages, Open, OpenMode, Opened, OpenedStanding, Part, Ping, Pong, Probe, Push, Seen, Severity, SyncMessage,
-    Welcome,
+    Ack, AckResult, Bye, ByeReason, Changes, ErrorFrame, Fetch, Frame, Head, Heads, HeadsEntry, Hello,
+    ListHeads, MorePages, Open, OpenMode, Opened, OpenedStanding, Part, Ping, Pong, Probe, Push, Seen,
+    Severity, SyncMessage, Welcome,
 };
 pub use limits::{FRAME_OVERHEAD_BYTES, Limits, UnusableLimits};
 

@@ -165,7 +165,9 @@ fn an_edit_may_use_the_replica_and_other_threads_may_write() {
     .unwrap();
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| (0..25).for_each(|_| drop(bags.update(id, |bag| bag.brewed.increment(1)).unwrap())));
+            scope.spawn(|| {
+                (0..25).for_each(|_| drop(bags.update(id, |bag| bag.brewed.increment(1)).unwrap()))
+            });
         }
     });
     assert_eq!(bags.get(id).unwrap().unwrap().brewed.value(), 2 + 2 + 100);
@@ -181,7 +183,10 @@ fn patches_say_which_fields_changed() {
     assert_eq!(patches.try_next().unwrap().unwrap().kind, PatchKind::Created);
     bags.update(id, |bag| (bag.rating, bag.name) = (5.0, "x".into())).unwrap();
     let patch = patches.try_next().unwrap().unwrap();
-    assert_eq!((patch.kind, patch.origin, patch.fields), (PatchKind::Updated, Origin::Local, vec!["name".into(), "rating".into()]));
+    assert_eq!(
+        (patch.kind, patch.origin, patch.fields),
+        (PatchKind::Updated, Origin::Local, vec!["name".into(), "rating".into()])
+    );
     bags.delete(id).unwrap();
     assert_eq!(patches.try_next().unwrap().unwrap().kind, PatchKind::Deleted);
     bags.restore(id).unwrap();
@@ -200,4 +205,19 @@ fn times_and_the_editing_device_are_known() {
     let meta = bags.meta(id).unwrap().unwrap();
     assert_eq!((meta.created, meta.updated_by), (created.created, Some(replica.device_id())));
     assert!(meta.updated > created.updated && meta.deleted.is_none());
+}
+
+#[test]
+fn an_entity_says_what_the_relay_does_not_have_yet() {
+    // Would show an unsynced entity as synced.
+    let replica = replica();
+    let bags = replica.space(SPACE).collection::<Bag>("coffee_bags").unwrap();
+    let id = bags.insert(&bag()).unwrap().id;
+    let state = bags.sync_state(id).unwrap().unwrap();
+    let space = replica.space(SPACE).id();
+    let waiting = replica.outbox(space, headwater_storage::OutboxSeq::ZERO, 100, 1 << 20).unwrap();
+    assert_eq!((state.pending, state.synced), (waiting.len() as u64, None));
+    replica.acknowledge(space, waiting.iter().map(|entry| entry.seq).collect(), vec![], None).unwrap();
+    let state = bags.sync_state(id).unwrap().unwrap();
+    assert!(state.pending == 0 && state.synced.is_some());
 }

@@ -36,7 +36,12 @@ fn a_new_version_reads_what_an_old_one_wrote() {
     // Would fail to open every existing entity after an upgrade that adds a text or a list.
     let replica = replica();
     let space = replica.space(SPACE);
-    let id = space.collection::<OldBag>("coffee_bags").unwrap().insert(&OldBag { name: "Guji".into() }).unwrap().id;
+    let id = space
+        .collection::<OldBag>("coffee_bags")
+        .unwrap()
+        .insert(&OldBag { name: "Guji".into() })
+        .unwrap()
+        .id;
     let read = space.collection::<NewBag>("coffee_bags").unwrap().get(id).unwrap().unwrap();
     assert_eq!(read, NewBag { name: "Guji".into(), rating: 0.0, notes: Text::new(), tags: vec![] });
 }
@@ -45,10 +50,18 @@ fn a_new_version_reads_what_an_old_one_wrote() {
 fn two_devices_that_upgrade_offline_share_the_new_containers() {
     // Would keep only one device's text and list of the two that they began independently.
     let (a, b) = (replica(), replica());
-    let id = a.space(SPACE).collection::<OldBag>("coffee_bags").unwrap().insert(&OldBag { name: "Guji".into() }).unwrap().id;
+    let id = a
+        .space(SPACE)
+        .collection::<OldBag>("coffee_bags")
+        .unwrap()
+        .insert(&OldBag { name: "Guji".into() })
+        .unwrap()
+        .id;
     carry(&a, &b);
-    let (on_a, on_b) =
-        (a.space(SPACE).collection::<NewBag>("coffee_bags").unwrap(), b.space(SPACE).collection::<NewBag>("coffee_bags").unwrap());
+    let (on_a, on_b) = (
+        a.space(SPACE).collection::<NewBag>("coffee_bags").unwrap(),
+        b.space(SPACE).collection::<NewBag>("coffee_bags").unwrap(),
+    );
     on_a.update(id, |bag| (bag.notes.push_str("juicy "), bag.tags.push("a".into())).1).unwrap();
     on_b.update(id, |bag| (bag.notes.push_str("sweet "), bag.tags.push("b".into())).1).unwrap();
     exchange(&a, &b);
@@ -85,7 +98,8 @@ fn an_entity_that_does_not_fit_the_type_is_an_error_with_its_place() {
     // Would panic, or read garbage, when a field holds another kind.
     let replica = replica();
     let space = replica.space(SPACE);
-    let id = space.dynamic("coffee_bags").unwrap().insert(Map::from([("name".into(), Value::Int(1))])).unwrap().id;
+    let id =
+        space.dynamic("coffee_bags").unwrap().insert(Map::from([("name".into(), Value::Int(1))])).unwrap().id;
     let error = space.collection::<OldBag>("coffee_bags").unwrap().get(id).unwrap_err();
     assert!(error.to_string().contains("`name`"), "{error}");
 }
@@ -102,7 +116,8 @@ fn a_set_type_in_another_order_does_not_touch_the_stored_list() {
     let space = replica.space(SPACE);
     let raw = space.dynamic("tagged").unwrap();
     let list = |tags: &[&str]| Value::List(tags.iter().map(|tag| Value::from(*tag)).collect());
-    let id = raw.insert(Map::from([("tags".into(), list(&["c", "a", "b"])), ("n".into(), 1.into())])).unwrap().id;
+    let id =
+        raw.insert(Map::from([("tags".into(), list(&["c", "a", "b"])), ("n".into(), 1.into())])).unwrap().id;
     let typed = space.collection::<Tagged>("tagged").unwrap();
     typed.update(id, |tagged| tagged.n = 2).unwrap();
     assert_eq!(raw.get(id).unwrap().unwrap().fields["tags"], list(&["c", "a", "b"]));

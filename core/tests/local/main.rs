@@ -1,5 +1,7 @@
 //! Replicas without any network: edits, merges and what survives them.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod edit;
 mod evolve;
 mod merge;

@@ -27,7 +27,11 @@ fn list() -> List {
         name: "camping".into(),
         notes: "warm".into(),
         used: Counter::new(0),
-        items: vec![Item { id: 1, name: "tent".into(), packed: false }, Item { id: 2, name: "stove".into(), packed: false }].into(),
+        items: vec![
+            Item { id: 1, name: "tent".into(), packed: false },
+            Item { id: 2, name: "stove".into(), packed: false },
+        ]
+        .into(),
         tags: vec![],
         by_day: [("mon".to_owned(), 1)].into(),
     }
@@ -35,8 +39,13 @@ fn list() -> List {
 
 fn assert_equal(a: &Replica, b: &Replica) {
     let space = SpaceId::from_name(SPACE);
-    assert_eq!(a.entity_positions(space, None, 1000).unwrap(), b.entity_positions(space, None, 1000).unwrap());
-    let records = |replica: &Replica| replica.space(SPACE).dynamic("lists").unwrap().iter().map(Result::unwrap).collect::<Vec<_>>();
+    assert_eq!(
+        a.entity_positions(space, None, 1000).unwrap(),
+        b.entity_positions(space, None, 1000).unwrap()
+    );
+    let records = |replica: &Replica| {
+        replica.space(SPACE).dynamic("lists").unwrap().iter().map(Result::unwrap).collect::<Vec<_>>()
+    };
     assert_eq!(records(a), records(b));
 }
 
@@ -44,8 +53,10 @@ fn assert_equal(a: &Replica, b: &Replica) {
 fn concurrent_edits_of_every_kind_of_field_all_survive() {
     // Would lose one of the two edits if any kind of field were replaced instead of merged.
     let (a, b) = (replica(), replica());
-    let (on_a, on_b) =
-        (a.space(SPACE).collection::<List>("lists").unwrap(), b.space(SPACE).collection::<List>("lists").unwrap());
+    let (on_a, on_b) = (
+        a.space(SPACE).collection::<List>("lists").unwrap(),
+        b.space(SPACE).collection::<List>("lists").unwrap(),
+    );
     let id = on_a.insert(&list()).unwrap().id;
     carry(&a, &b);
     on_a.update(id, |list| {
@@ -71,7 +82,10 @@ fn concurrent_edits_of_every_kind_of_field_all_survive() {
     exchange(&a, &b);
     assert_equal(&a, &b);
     let merged = on_a.get(id).unwrap().unwrap();
-    assert_eq!((merged.name.as_str(), &*merged.notes, merged.used.value()), ("camping 2026", "stay warm and dry", 3));
+    assert_eq!(
+        (merged.name.as_str(), &*merged.notes, merged.used.value()),
+        ("camping 2026", "stay warm and dry", 3)
+    );
     let items: Vec<_> = merged.items.iter().map(|item| (item.id, item.name.as_str(), item.packed)).collect();
     assert_eq!(items, [(3, "map", false), (1, "big tent", true)]);
     let mut tags = merged.tags.clone();
@@ -84,8 +98,10 @@ fn concurrent_edits_of_every_kind_of_field_all_survive() {
 fn two_devices_that_create_the_same_entity_share_its_containers() {
     // Would hide one device's list and text behind the other's: "concurrent initialisation".
     let (a, b) = (replica(), replica());
-    let (on_a, on_b) =
-        (a.space(SPACE).collection::<List>("lists").unwrap(), b.space(SPACE).collection::<List>("lists").unwrap());
+    let (on_a, on_b) = (
+        a.space(SPACE).collection::<List>("lists").unwrap(),
+        b.space(SPACE).collection::<List>("lists").unwrap(),
+    );
     let id = headwater::EntityId::from_bytes([5; 16]);
     on_a.insert_with_id(id, &List { notes: "left ".into(), tags: vec!["a".into()], ..list() }).unwrap();
     on_b.insert_with_id(id, &List { notes: "right ".into(), tags: vec!["b".into()], ..list() }).unwrap();
@@ -100,8 +116,10 @@ fn two_devices_that_create_the_same_entity_share_its_containers() {
 fn a_delete_and_an_edit_keep_both() {
     // Would lose the edit for good when the deletion is taken back.
     let (a, b) = (replica(), replica());
-    let (on_a, on_b) =
-        (a.space(SPACE).collection::<List>("lists").unwrap(), b.space(SPACE).collection::<List>("lists").unwrap());
+    let (on_a, on_b) = (
+        a.space(SPACE).collection::<List>("lists").unwrap(),
+        b.space(SPACE).collection::<List>("lists").unwrap(),
+    );
     let id = on_a.insert(&list()).unwrap().id;
     carry(&a, &b);
     on_a.delete(id).unwrap();
@@ -127,7 +145,9 @@ fn order_and_repetition_do_not_matter() {
     let space = SpaceId::from_name(SPACE);
     let outbox = a.outbox(space, headwater_storage::OutboxSeq::ZERO, 100, 1 << 20).unwrap();
     let mut records: Vec<_> = outbox.into_iter().map(|entry| entry.record).collect();
-    let duplicates = b.merge(space, MergeRequest { records: [records.clone(), records.clone()].concat(), position: None }).unwrap();
+    let duplicates = b
+        .merge(space, MergeRequest { records: [records.clone(), records.clone()].concat(), position: None })
+        .unwrap();
     assert_eq!((duplicates.applied, duplicates.duplicates), (records.len() as u64, records.len() as u64));
     records.reverse();
     for record in records {

@@ -34,12 +34,23 @@ fn a_copied_file_does_not_continue_the_other_ones_changes() {
     let directory = tempfile::tempdir().unwrap();
     let (path, copy) = (directory.path().join("a"), directory.path().join("b"));
     let replica = Replica::open(&path).unwrap();
-    let id = replica.space(SPACE).collection::<Log>("logs").unwrap().insert(&Log { reps: Counter::new(0) }).unwrap().id;
+    let id = replica
+        .space(SPACE)
+        .collection::<Log>("logs")
+        .unwrap()
+        .insert(&Log { reps: Counter::new(0) })
+        .unwrap()
+        .id;
     drop(replica);
     std::fs::copy(&path, &copy).unwrap();
     let (a, b) = (Replica::open(&path).unwrap(), Replica::open(&copy).unwrap());
     for replica in [&a, &b] {
-        replica.space(SPACE).collection::<Log>("logs").unwrap().update(id, |log| log.reps.increment(1)).unwrap();
+        replica
+            .space(SPACE)
+            .collection::<Log>("logs")
+            .unwrap()
+            .update(id, |log| log.reps.increment(1))
+            .unwrap();
     }
     exchange(&a, &b);
     for replica in [&a, &b] {

@@ -102,7 +102,8 @@ fn push_only_pulls_nothing_and_pull_only_pushes_nothing() {
         let config = ClientConfig { direction, ..client_config(&replica) };
         let mut pair = Pair::with(full_feed(10, 1), replica, config, RelayConfig::default());
         pair.run();
-        let (expected, in_feed) = if direction == Direction::Push { ((1, 0, 0), 11) } else { ((0, 10, 0), 10) };
+        let (expected, in_feed) =
+            if direction == Direction::Push { ((1, 0, 0), 11) } else { ((0, 10, 0), 10) };
         assert_eq!(pair.report(), Some(expected));
         assert_eq!(pair.feed_rows().len(), in_feed);
     }

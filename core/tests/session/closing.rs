@@ -78,7 +78,8 @@ fn the_first_frame_is_small() {
     let base = Frame::Hello(hello(1, 1)).encode().len();
     for (above, code) in [(0, None), (1, Some(ErrorCode::FrameTooLarge))] {
         let limits = Limits { hello_bytes_max: base as u64, ..Limits::default() };
-        let mut session = RelaySession::new(RelayConfig { limits, ..RelayConfig::default() }, Time::from_millis(0));
+        let mut session =
+            RelaySession::new(RelayConfig { limits, ..RelayConfig::default() }, Time::from_millis(0));
         let mut long = hello(1, 1);
         long.client_name.push_str(&"x".repeat(above));
         session.handle(Time::from_millis(1), relay::Input::Frame(&Frame::Hello(long).encode()));
@@ -149,8 +150,7 @@ fn frames_that_do_not_belong_here_close_the_connection() {
 
     let mut session = RelaySession::new(RelayConfig::default(), Time::from_millis(0));
     session.handle(Time::from_millis(1), relay::Input::Frame(&Frame::Ping(Ping { nonce: 1 }).encode()));
-    let closed = std::iter::from_fn(|| session.poll()).any(|output| {
-        matches!(output, relay::Output::Close { code: Some(ErrorCode::UnexpectedFrame), .. })
-    });
+    let closed = std::iter::from_fn(|| session.poll())
+        .any(|output| matches!(output, relay::Output::Close { code: Some(ErrorCode::UnexpectedFrame), .. }));
     assert!(closed);
 }

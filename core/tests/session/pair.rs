@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use headwater::sync::Time;
 use headwater::sync::client::{self, ClientConfig, ClientSession, CloseReason, Event};
-use headwater::sync::relay::{self, Author, RelayConfig, RelaySession, ReadPlan, StoreTask, encode_live};
+use headwater::sync::relay::{self, Author, ReadPlan, RelayConfig, RelaySession, StoreTask, encode_live};
 use headwater::wire::{ErrorCode, Frame, HeadsEntry, Limits, MorePages, OpenMode, Retry};
 use headwater_storage::{
-    Append, Appended, ChangeHash, ChangeRecord, CollectionName, DeviceId, EntityId, FeedEntry, FeedEpoch, FeedRow,
-    InMemoryBackend, NewFeed, OutboxEntry, OutboxSeq, PageLimit, PayloadKind, Position, ReadError, RedbFeed, Refusal, Seq,
-    SpaceId, Standing,
+    Append, Appended, ChangeHash, ChangeRecord, CollectionName, DeviceId, EntityId, FeedEntry, FeedEpoch,
+    FeedRow, InMemoryBackend, NewFeed, OutboxEntry, OutboxSeq, PageLimit, PayloadKind, Position, ReadError,
+    RedbFeed, Refusal, Seq, SpaceId, Standing,
 };
 
 /// What a replica is to the session: changes, an outbox and a position.
@@ -450,7 +450,8 @@ impl Pair {
                     entries: taken,
                 };
                 let appended = self.feed.append_all(vec![append]).unwrap().remove(0);
-                self.relay.handle(now, Input::Appended { space, push_id, appended: Some(&appended), refused });
+                self.relay
+                    .handle(now, Input::Appended { space, push_id, appended: Some(&appended), refused });
                 self.fan_out(&appended, Author::Own);
             }
             Output::ListHeads { space, ticket, after, entities_max } => {

@@ -79,7 +79,8 @@ fn a_restored_relay_gets_back_what_it_lacks_and_both_sides_are_even() {
     let report = pair.report().unwrap();
     assert_eq!(report.1, 330, "what only the relay had came");
     assert!(report.0 >= 4 + 400 + 30 + 1, "{report:?}");
-    let messages = pair.from_client.iter().filter(|(frame, _)| matches!(frame, Frame::SyncMessage(_))).count();
+    let messages =
+        pair.from_client.iter().filter(|(frame, _)| matches!(frame, Frame::SyncMessage(_))).count();
     assert!((1..=10).contains(&messages), "{messages} messages");
 
     pair.reconnect();

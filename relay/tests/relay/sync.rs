@@ -13,11 +13,15 @@ async fn two_devices_edit_offline_and_both_edits_survive() {
     let relay = Relay::start(directory.path()).await;
     let [a, b] = ["a", "b"].map(|name| Replica::open(directory.path().join(name)).unwrap());
     let [on_a, on_b] = [&a, &b].map(|replica| replica.space(SPACE).dynamic("coffee_bags").unwrap());
-    let id = on_a.insert(Map::from([("name".into(), "Guji".into()), ("notes".into(), Value::Text("juicy".into()))])).unwrap().id;
+    let id = on_a
+        .insert(Map::from([("name".into(), "Guji".into()), ("notes".into(), Value::Text("juicy".into()))]))
+        .unwrap()
+        .id;
     assert_eq!(sync(&a, &relay).await.pushed, 1);
     assert_eq!(sync(&b, &relay).await.pulled, 1);
     on_a.set(id, Map::from([("rating".into(), 5.into()), ("notes".into(), "very juicy".into())])).unwrap();
-    on_b.set(id, Map::from([("name".into(), "Guji 2".into()), ("notes".into(), "juicy and sweet".into())])).unwrap();
+    on_b.set(id, Map::from([("name".into(), "Guji 2".into()), ("notes".into(), "juicy and sweet".into())]))
+        .unwrap();
     for replica in [&a, &b, &a] {
         sync(replica, &relay).await;
     }
@@ -36,7 +40,8 @@ async fn an_edit_shows_up_on_a_connected_device_by_itself() {
     let relay = Relay::start(directory.path()).await;
     let [a, b] = ["a", "b"].map(|name| Replica::open(directory.path().join(name)).unwrap());
     let mut patches = b.patches();
-    let connections = [&a, &b].map(|replica| replica.connect(&relay.url(), ConnectOptions::new([space()])).unwrap());
+    let connections =
+        [&a, &b].map(|replica| replica.connect(&relay.url(), ConnectOptions::new([space()])).unwrap());
     for connection in &connections {
         connection.sync_now().await.unwrap();
         assert_eq!(connection.status().phase, Phase::UpToDate);
@@ -45,7 +50,8 @@ async fn an_edit_shows_up_on_a_connected_device_by_itself() {
     for n in 0..20 {
         let written = lists.insert(Map::from([("n".into(), Value::Int(n))])).unwrap();
         tokio::time::timeout(Duration::from_secs(5), written.receipt.on_relay()).await.unwrap().unwrap();
-        let patch = tokio::time::timeout(Duration::from_secs(5), patches.next()).await.unwrap().unwrap().unwrap();
+        let patch =
+            tokio::time::timeout(Duration::from_secs(5), patches.next()).await.unwrap().unwrap().unwrap();
         assert_eq!(patch.entity, written.id);
     }
     assert_eq!(connections[0].status().pending, 0);

@@ -160,7 +160,7 @@ pub(super) fn write(txn: &WriteTransaction, names: &Names, commit: &Commit) -> R
         txn.open_table(tables::SPACES)?.insert(commit.space.as_bytes(), value.as_slice())?;
     }
     if !commit.writes.is_empty() {
-        step.write_entities(txn, &commit.writes)?;
+        step.write_entities(txn, &commit.writes, commit.now_ms)?;
     }
     if !commit.acknowledged.is_empty() || !commit.refused.is_empty() {
         step.leave_outbox(txn, commit)?;
@@ -195,7 +195,12 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    fn write_entities(&mut self, txn: &WriteTransaction, writes: &[EntityWrite]) -> Result<(), StoreError> {
+    fn write_entities(
+        &mut self,
+        txn: &WriteTransaction,
+        writes: &[EntityWrite],
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
         let mut entities = txn.open_table(tables::ENTITIES)?;
         let mut changes = txn.open_table(tables::CHANGES)?;
         let mut rows = txn.open_table(tables::ROWS)?;
@@ -204,12 +209,16 @@ impl Step<'_> {
             let collection = self.collection(&write.collection)?;
             let key = entity_key(self.number, write.entity);
             let stored = entities.get(&key)?.map(|value| EntityState::parse(value.value())).transpose()?;
-            let mut state = stored.unwrap_or(EntityState { collection, next: 0 });
+            let mut state = stored.unwrap_or(EntityState::new(collection));
             for change in &write.changes {
                 let value = tables::change_value(change.kind, change.hash, &change.payload);
                 changes.insert(&tables::numbered_key(key, state.next), value.as_slice())?;
-                if change.outbox == Outbox::Queue {
-                    waiting.push(Waiting { entity: write.entity, number: state.next, collection });
+                match change.outbox {
+                    Outbox::Queue => {
+                        waiting.push(Waiting { entity: write.entity, number: state.next, collection });
+                        state.waiting = state.waiting.saturating_add(1);
+                    }
+                    Outbox::Skip => state.synced_ms = now_ms,
                 }
                 state.next = state.next.checked_add(1).ok_or(StoreError::Exhausted)?;
             }
@@ -223,9 +232,7 @@ impl Step<'_> {
                     self.count(collection, &write.collection, 1);
                 }
             }
-            let unchanged =
-                stored.is_some_and(|old| old.next == state.next && old.collection == state.collection);
-            if !unchanged {
+            if stored != Some(state) {
                 entities.insert(&key, &state.value())?;
             }
         }
@@ -264,20 +271,34 @@ impl Step<'_> {
 
     fn leave_outbox(&mut self, txn: &WriteTransaction, commit: &Commit) -> Result<(), StoreError> {
         let mut outbox = txn.open_table(tables::OUTBOX)?;
-        for seq in &commit.acknowledged {
-            if outbox.remove(&ordered_key(self.number, seq.get()))?.is_some() {
-                self.staged.outbox_left += 1;
+        let mut entities = txn.open_table(tables::ENTITIES)?;
+        let mut leave = |seq: OutboxSeq, synced_ms: Option<u64>| {
+            let key = ordered_key(self.number, seq.get());
+            let removed = outbox.remove(&key)?.map(|value| Waiting::parse(value.value())).transpose()?;
+            let Some(waiting) = removed else { return Ok::<_, StoreError>(None) };
+            self.staged.outbox_left += 1;
+            let key = entity_key(self.number, waiting.entity);
+            let state = entities.get(&key)?.map(|value| EntityState::parse(value.value())).transpose()?;
+            if let Some(mut state) = state {
+                state.waiting = state.waiting.saturating_sub(1);
+                state.synced_ms = synced_ms.unwrap_or(state.synced_ms);
+                entities.insert(&key, &state.value())?;
             }
+            Ok(Some(waiting))
+        };
+        for seq in &commit.acknowledged {
+            leave(*seq, Some(commit.now_ms))?;
         }
         if commit.refused.is_empty() {
             return Ok(());
         }
+        let mut refused = Vec::with_capacity(commit.refused.len());
+        for (seq, reason) in &commit.refused {
+            refused.extend(leave(*seq, None)?.map(|waiting| (waiting, reason)));
+        }
         let changes = txn.open_table(tables::CHANGES)?;
         let mut set_aside = txn.open_table(tables::SET_ASIDE)?;
-        for (seq, reason) in &commit.refused {
-            let Some(value) = outbox.remove(&ordered_key(self.number, seq.get()))? else { continue };
-            let waiting = Waiting::parse(value.value())?;
-            self.staged.outbox_left += 1;
+        for (waiting, reason) in refused {
             let record = self.record(&changes, &waiting)?;
             let row = SetAside {
                 record,

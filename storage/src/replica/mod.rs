@@ -89,6 +89,15 @@ impl StoredChange {
     }
 }
 
+/// How an entity stands towards the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntitySync {
+    /// How many of its changes the relay has not acknowledged yet.
+    pub waiting: u32,
+    /// When a change of it was last acknowledged by the relay, or came from there, in milliseconds since 1970.
+    pub synced_ms: Option<u64>,
+}
+
 /// A change that waits for the relay's acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxEntry {

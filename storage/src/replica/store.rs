@@ -12,7 +12,8 @@ use redb::{ReadableTable, StorageBackend};
 use super::names::Names;
 use super::tables::{self, EntityState, Waiting};
 use super::{
-    Commit, CommitError, Committed, NewReplica, OutboxEntry, OutboxSeq, SetAside, StoredChange, commit,
+    Commit, CommitError, Committed, EntitySync, NewReplica, OutboxEntry, OutboxSeq, SetAside, StoredChange,
+    commit,
 };
 use crate::error::StoreError;
 use crate::file::{Format, META, NewFile, OpenError, StoreFile, Written, unusable};
@@ -218,6 +219,20 @@ impl ReplicaStore {
                     Ok((entity_of(key.value()), self.name(collection)?))
                 })
                 .collect()
+        })
+    }
+
+    /// How an entity stands towards the relay. `None` if it is not here.
+    pub fn entity_sync(&self, space: SpaceId, entity: EntityId) -> Result<Option<EntitySync>, StoreError> {
+        let Some(space) = self.names().space(space) else { return Ok(None) };
+        self.inner.file.read(|txn| {
+            let entities = txn.open_table(tables::ENTITIES)?;
+            let value = entities.get(&entity_key(space.number, entity))?;
+            let state = value.map(|value| EntityState::parse(value.value())).transpose()?;
+            Ok(state.map(|state| EntitySync {
+                waiting: state.waiting,
+                synced_ms: (state.synced_ms != 0).then_some(state.synced_ms),
+            }))
         })
     }
 

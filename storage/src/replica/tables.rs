@@ -31,10 +31,11 @@ pub(super) const COLLECTIONS: TableDefinition<&[u8], &[u8; 12]> = TableDefinitio
 //   value: the row's bytes, which mean nothing to the store
 pub(super) const ROWS: TableDefinition<&[u8; 20], &[u8]> = TableDefinition::new("rows_v1");
 
-// entities_v1: where an entity is, and the number of its next change.
+// entities_v1: where an entity is, the number of its next change, and how it stands towards the relay.
 //   key:   space number u32 | entity 16
-//   value: collection number u32 | next change number u32
-pub(super) const ENTITIES: TableDefinition<&[u8; 20], &[u8; 8]> = TableDefinition::new("entities_v1");
+//   value: collection number u32 | next change number u32 | number of its changes in the outbox u32
+//          | when a change of it was last acknowledged or came in u64, milliseconds since 1970, 0 for never
+pub(super) const ENTITIES: TableDefinition<&[u8; 20], &[u8; 20]> = TableDefinition::new("entities_v1");
 
 // changes_v1: every change, in the order in which this replica stored it, which is a causal order.
 //   key:   space number u32 | entity 16 | change number u32
@@ -125,24 +126,37 @@ pub(super) fn parse_collection(value: &[u8; 12]) -> Result<(u32, u64), StoreErro
     Ok((fields.u32()?, fields.u64()?))
 }
 
-/// Where an entity is: its collection's number, and the number of its next change.
-#[derive(Clone, Copy)]
+/// Where an entity is, and how it stands towards the relay.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct EntityState {
     pub(super) collection: u32,
     pub(super) next: u32,
+    pub(super) waiting: u32,
+    pub(super) synced_ms: u64,
 }
 
 impl EntityState {
-    pub(super) fn value(self) -> [u8; 8] {
-        let mut value = [0; 8];
+    pub(super) fn new(collection: u32) -> Self {
+        Self { collection, next: 0, waiting: 0, synced_ms: 0 }
+    }
+
+    pub(super) fn value(self) -> [u8; 20] {
+        let mut value = [0; 20];
         value[..4].copy_from_slice(&self.collection.to_be_bytes());
-        value[4..].copy_from_slice(&self.next.to_be_bytes());
+        value[4..8].copy_from_slice(&self.next.to_be_bytes());
+        value[8..12].copy_from_slice(&self.waiting.to_be_bytes());
+        value[12..].copy_from_slice(&self.synced_ms.to_be_bytes());
         value
     }
 
-    pub(super) fn parse(value: &[u8; 8]) -> Result<Self, StoreError> {
+    pub(super) fn parse(value: &[u8; 20]) -> Result<Self, StoreError> {
         let mut fields = Fields::new("entities_v1", value);
-        Ok(Self { collection: fields.u32()?, next: fields.u32()? })
+        Ok(Self {
+            collection: fields.u32()?,
+            next: fields.u32()?,
+            waiting: fields.u32()?,
+            synced_ms: fields.u64()?,
+        })
     }
 }
 

@@ -15,8 +15,8 @@ use super::{ClientSession, Fatal, Output, Phase};
 use crate::sync::Time;
 use crate::sync::reconcile::{self, EntitySync, portions};
 use crate::wire::{
-    Ack, AckResult, Changes, ErrorCode, Fetch, Frame, Heads, HeadsEntry, Limits, ListHeads, MorePages, Part, Retry,
-    SyncMessage,
+    Ack, AckResult, Changes, ErrorCode, Fetch, Frame, Heads, HeadsEntry, Limits, ListHeads, MorePages, Part,
+    Retry, SyncMessage,
 };
 
 /// Entities that may wait for their turn before the listings go on.
@@ -239,7 +239,8 @@ impl ClientSession {
                 Outgoing::Message(message) => self.transmit(&Frame::SyncMessage(message)),
                 Outgoing::Changes(entries) => {
                     let entities = entries.iter().map(|entry| entry.entity).collect();
-                    if let Err((entries, _)) = self.transmit_push(index, entries, Pushed::Compared(entities)) {
+                    if let Err((entries, _)) = self.transmit_push(index, entries, Pushed::Compared(entities))
+                    {
                         compare.outgoing.push_front(Outgoing::Changes(entries));
                         return;
                     }
@@ -356,7 +357,8 @@ impl Compare {
 
     fn send(&mut self, changes: Vec<ChangeRecord>, limits: &Limits) {
         let count_max = usize::try_from(limits.push_changes_max).unwrap_or(usize::MAX).max(1);
-        let fitting = changes.into_iter().filter(|change| change.payload.len() as u64 <= limits.payload_bytes_max());
+        let fitting =
+            changes.into_iter().filter(|change| change.payload.len() as u64 <= limits.payload_bytes_max());
         for portion in portions(fitting.collect(), limits) {
             for part in portion.chunks(count_max) {
                 self.outgoing.push_back(Outgoing::Changes(part.to_vec()));

@@ -67,8 +67,11 @@ impl ClientSession {
         let count = changes.entries.len() as u64;
         if matches!(changes.part, Part::Page | Part::LastPage) {
             space.caught_up += count;
-            let progress =
-                Event::Progress { space: id, done: space.caught_up, total: space.caught_up + changes.remaining };
+            let progress = Event::Progress {
+                space: id,
+                done: space.caught_up,
+                total: space.caught_up + changes.remaining,
+            };
             if changes.part == Part::LastPage {
                 space.pull = Pull::Current;
                 space.caught_up = 0;
@@ -141,8 +144,14 @@ impl ClientSession {
                 }
                 Some(Work::Merge { entries, bytes, position, frames, pace, step }) => {
                     self.next_ticket += 1;
-                    space.merging =
-                        Some(Merging { ticket: next_ticket, position: position.clone(), frames, bytes, pace, step });
+                    space.merging = Some(Merging {
+                        ticket: next_ticket,
+                        position: position.clone(),
+                        frames,
+                        bytes,
+                        pace,
+                        step,
+                    });
                     let output = Output::Merge { space: space.id, ticket: next_ticket, entries, position };
                     self.outputs.push_back(output);
                 }
@@ -221,7 +230,8 @@ impl ClientSession {
         let retry_after_ms = retry_after_ms.unwrap_or(self.config.retry_after_ms).max(100);
         let live = self.config.mode == Mode::Live;
         let Some(space) = self.spaces.get_mut(index) else { return };
-        let opened = !matches!(space.pull, Pull::Opening | Pull::Refused | Pull::Failed { opened: false, .. });
+        let opened =
+            !matches!(space.pull, Pull::Opening | Pull::Refused | Pull::Failed { opened: false, .. });
         space.seen.tell_at = None;
         space.round.probe = None;
         space.round.pull_to = None;

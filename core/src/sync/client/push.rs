@@ -5,9 +5,7 @@ use headwater_storage::{ChangeRecord, OutboxEntry, OutboxSeq, Position, Refusal,
 use super::space::{InFlight, Pull, Pushed, Work};
 use super::{ClientSession, Direction, Fatal, Output, Phase};
 use crate::sync::Time;
-use crate::wire::{
-    Ack, AckResult, ErrorCode, FRAME_OVERHEAD_BYTES, Frame, Retry, encoded_entry_bytes,
-};
+use crate::wire::{Ack, AckResult, ErrorCode, FRAME_OVERHEAD_BYTES, Frame, Retry, encoded_entry_bytes};
 
 impl ClientSession {
     pub(super) fn local_commit(&mut self, id: SpaceId) {
@@ -202,5 +200,6 @@ impl ClientSession {
 
 /// Whether a push of so many bytes may go out. One always may, so that nothing stops for good.
 fn has_room(pushes: u64, pushed_bytes: u64, bytes: u64, limits: &crate::wire::Limits) -> bool {
-    pushes == 0 || (pushes < limits.in_flight_pushes_max && pushed_bytes + bytes <= limits.in_flight_bytes_max)
+    pushes == 0
+        || (pushes < limits.in_flight_pushes_max && pushed_bytes + bytes <= limits.in_flight_bytes_max)
 }

@@ -73,7 +73,9 @@ impl ClientSession {
         let state = match self.phase {
             Phase::Greeting { .. } => SessionState::Connecting,
             Phase::Closed => return,
-            Phase::Ready if self.round.running || self.spaces.iter().any(Space::is_busy) => SessionState::Syncing,
+            Phase::Ready if self.round.running || self.spaces.iter().any(Space::is_busy) => {
+                SessionState::Syncing
+            }
             Phase::Ready => SessionState::UpToDate,
         };
         if state != self.state {

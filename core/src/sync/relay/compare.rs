@@ -10,8 +10,8 @@ use super::{Fatal, Output, RelaySession};
 use crate::sync::Ticket;
 use crate::sync::reconcile::{EntitySync, portions};
 use crate::wire::{
-    ChangesHead, ErrorCode, FRAME_OVERHEAD_BYTES, Fetch, Frame, Heads, HeadsEntry, Limits, ListHeads, MorePages, Part, SyncMessage,
-    encode_changes,
+    ChangesHead, ErrorCode, FRAME_OVERHEAD_BYTES, Fetch, Frame, Heads, HeadsEntry, Limits, ListHeads,
+    MorePages, Part, SyncMessage, encode_changes,
 };
 
 /// What is under way for one space.

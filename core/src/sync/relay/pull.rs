@@ -7,8 +7,8 @@ use super::space::{Flow, Space};
 use super::{Author, Fatal, Output, PageEnd, PageRead, ReadPlan, RelaySession};
 use crate::sync::Ticket;
 use crate::wire::{
-    ChangesHead, ENTRY_OVERHEAD_BYTES_MAX, ErrorCode, FRAME_OVERHEAD_BYTES, Frame, Open, OpenMode, Opened, OpenedStanding,
-    Part, Seen, encode_changes,
+    ChangesHead, ENTRY_OVERHEAD_BYTES_MAX, ErrorCode, FRAME_OVERHEAD_BYTES, Frame, Open, OpenMode, Opened,
+    OpenedStanding, Part, Seen, encode_changes,
 };
 
 /// The frame that carries one append to everyone who follows the space. Encode it once, share it with all of them.
@@ -227,7 +227,10 @@ impl RelaySession {
         };
         let newly = seen.frames.saturating_sub(space.frames_seen);
         if newly > space.unseen.len() as u64 {
-            return Err(Fatal::new(ErrorCode::FlowControl, "the client has seen frames that were never sent"));
+            return Err(Fatal::new(
+                ErrorCode::FlowControl,
+                "the client has seen frames that were never sent",
+            ));
         }
         let mut freed = 0;
         for _ in 0..newly {
@@ -253,10 +256,8 @@ impl RelaySession {
         let frame_bytes = self.limits.frame_bytes_max;
         let has_room = self.has_room(frame_bytes);
         let Some(index) = self.space_index(id) else { return };
-        let ready = self
-            .spaces
-            .get(index)
-            .is_some_and(|space| space.flow == (Flow::CatchingUp { reading: None }));
+        let ready =
+            self.spaces.get(index).is_some_and(|space| space.flow == (Flow::CatchingUp { reading: None }));
         if !ready || !has_room {
             return;
         }

@@ -14,7 +14,9 @@ impl RelaySession {
         }
         self.pushed_bytes += frame_bytes;
         self.pushes += 1;
-        if self.pushed_bytes > self.limits.in_flight_bytes_max || self.pushes > self.limits.in_flight_pushes_max {
+        if self.pushed_bytes > self.limits.in_flight_bytes_max
+            || self.pushes > self.limits.in_flight_pushes_max
+        {
             return Err(Fatal::new(ErrorCode::FlowControl, "more is pushed than the window allows"));
         }
         let (limits, draining) = (self.limits, self.draining);
@@ -64,7 +66,10 @@ impl RelaySession {
             space.head = space.head.max(appended.head().seq);
             let follows = matches!(space.flow, Flow::Live | Flow::Still | Flow::Comparing);
             // Only what comes right behind the client's position may move it: anything of others in between must be sent first.
-            if follows && appended.head().seq > appended.before().seq && space.continues_from(appended.before().seq) {
+            if follows
+                && appended.head().seq > appended.before().seq
+                && space.continues_from(appended.before().seq)
+            {
                 space.advance(appended.head());
                 watermark = Some(appended.head());
             }
