@@ -112,7 +112,7 @@ headline "3. A syncs, then a new device B does"
 on A sync
 on B sync
 
-headline "4. Both go offline and edit the same bags"
+headline "4. Both go offline and edit the same ${#ids[@]} bags: A their points and aroma, B their variety and processing"
 for id in "${ids[@]}"; do
     on A set coffees "$id" total_cup_points=91.5 aroma=9
     on B set coffees "$id" 'variety="Heirloom"' 'processing_method="Natural"'
@@ -129,6 +129,7 @@ on A sync
 headline "6. Both edits are alive on both devices"
 for device in A B; do
     for id in "${ids[@]}"; do
+        echo "  $device: bag $id"
         check "$device" "$id" total_cup_points 91.5
         check "$device" "$id" aroma 9
         check "$device" "$id" variety '"Heirloom"'

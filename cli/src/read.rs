@@ -59,6 +59,8 @@ pub(crate) fn status(options: &Options, output: &mut Output) -> Result<(), Failu
 struct SpaceStatus {
     id: SpaceId,
     pending: u64,
+    /// Up to where this replica has the relay's feed of the space: the feed's life, and the place in it. `None` before the first sync.
+    position: Option<(String, u64)>,
     /// name -> entities that are not deleted.
     collections: Vec<(String, u64)>,
     /// Why changes are kept apart, one per change.
@@ -80,18 +82,36 @@ impl SpaceStatus {
         let set_aside = space.set_aside()?;
         let set_aside =
             set_aside.iter().map(|aside| format!("entity {}: {}", aside.record.entity, aside.reason.message));
-        Ok(SpaceStatus { id, pending: space.pending()?, collections, set_aside: set_aside.collect() })
+        let position = replica.position(id)?.watermark;
+        Ok(SpaceStatus {
+            id,
+            pending: space.pending()?,
+            position: position.map(|watermark| (watermark.epoch.to_string(), watermark.seq.get())),
+            collections,
+            set_aside: set_aside.collect(),
+        })
     }
 
     fn describe(&self, lines: &mut Vec<String>) {
-        lines.push(format!("  pending {}", self.pending));
+        lines.push(format!("  waiting for the relay: {} changes", self.pending));
+        lines.push(match &self.position {
+            Some((_, seq)) => format!("  position in the relay's feed: {seq}"),
+            None => "  never synced".to_owned(),
+        });
         lines.extend(self.set_aside.iter().map(|aside| format!("  set aside: {aside}")));
-        lines.extend(self.collections.iter().map(|(name, count)| format!("  {name}  {count}")));
+        lines.extend(self.collections.iter().map(|(name, count)| format!("  {name}: {count} entities")));
     }
 
     fn json(&self) -> Json {
         let collections: serde_json::Map<String, Json> =
             self.collections.iter().map(|(name, count)| (name.clone(), Json::from(*count))).collect();
-        json!({ "id": self.id.to_string(), "pending": self.pending, "collections": collections, "set_aside": self.set_aside })
+        let position = self.position.as_ref().map(|(epoch, seq)| json!({ "epoch": epoch, "seq": seq }));
+        json!({
+            "id": self.id.to_string(),
+            "pending": self.pending,
+            "position": position,
+            "collections": collections,
+            "set_aside": self.set_aside,
+        })
     }
 }

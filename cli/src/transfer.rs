@@ -115,7 +115,7 @@ impl Importer {
         let batch = std::mem::take(&mut self.batch);
         self.ids.clear();
         self.batch_bytes = 0;
-        let records = batch.iter().map(|(_, id, fields)| (*id, fields.clone())).collect();
+        let records = batch.iter().map(|(_, id, fields)| (*id, fields.clone()));
         match self.entities.upsert_all(records) {
             Ok(_) => {
                 self.imported += batch.len() as u64;

@@ -7,55 +7,57 @@ mod support;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use headwater_relay::{Config, serve};
+use headwater_storage::{FeedStore, InMemoryBackend, NewFeed, RedbFeed, WriterLimits};
 use serde_json::{Value as Json, json};
 use support::{Terminal, lines};
-use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 
 /// Long enough for a loaded machine, short enough to see that something hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A relay process of this test's own, on a free port. Gone when the test is.
+/// A relay of this test's own, on a free port. Stops when the test ends.
 struct Relay {
-    child: Child,
     url: String,
-    _data: TempDir,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Relay {
-    /// `None`, with a printed line, where the relay's binary was not built beside this one.
-    fn start() -> Option<Relay> {
-        let binary = std::path::Path::new(env!("CARGO_BIN_EXE_headwater")).with_file_name("headwater-relay");
-        if !binary.is_file() {
-            println!("skipped: there is no {}; `cargo build -p headwater-relay` makes it", binary.display());
-            return None;
-        }
-        let data = tempfile::tempdir().unwrap();
-        let mut child = Command::new(binary)
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(data.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on ").unwrap();
-        Some(Relay { child, url: format!("ws://{address}"), _data: data })
+    fn start() -> Relay {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (tell_address, address) = channel();
+        let thread = std::thread::spawn(move || {
+            let feed = RedbFeed::open_backend(InMemoryBackend::new(), NewFeed { created_ms: 0 }).unwrap();
+            let config = Config::new(FeedStore::redb(feed, WriterLimits::default()).unwrap());
+            Runtime::new().unwrap().block_on(async {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                tell_address.send(listener.local_addr().unwrap()).unwrap();
+                serve(listener, config, async { stopped.await.unwrap_or(()) }).await.unwrap();
+            });
+        });
+        let url = format!("ws://{}", address.recv_timeout(PATIENCE).unwrap());
+        Relay { url, stop: Some(stop), thread: Some(thread) }
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        let _ended = self.child.kill().and_then(|()| self.child.wait()).is_ok();
+        drop(self.stop.take());
+        // A relay that panicked has failed its test already, and a second panic would hide why.
+        let _ended = self.thread.take().is_some_and(|thread| thread.join().is_ok());
     }
 }
 
 #[test]
 fn edits_of_two_devices_to_one_entity_both_arrive() {
     // Would break what this is all for.
-    let Some(relay) = Relay::start() else { return };
+    let relay = Relay::start();
     let (a, b) = (Terminal::new(), Terminal::new());
     let sync = ["sync", "--relay", &relay.url];
     let id = a
@@ -77,6 +79,7 @@ fn edits_of_two_devices_to_one_entity_both_arrive() {
     let merged = json!({"id": id, "name": "Guji Highland", "rating": 5, "notes": "bergamot, jasmine, lime"});
     assert_eq!(a.json(&["get", "bags", &id]), merged);
     assert_eq!(b.json(&["get", "bags", &id]), merged);
+    assert_eq!(a.json(&["status"])["spaces"][0]["position"]["seq"], 3);
     assert!(a.ok(&sync).starts_with("pushed 0 changes, pulled 0"));
 }
 
@@ -95,7 +98,7 @@ fn a_relay_that_cannot_be_reached_has_exit_code_1() {
 #[test]
 fn watch_prints_changes_as_they_come_and_ends_on_ctrl_c() {
     // Would leave a script that waits for news without any, or running for ever.
-    let Some(relay) = Relay::start() else { return };
+    let relay = Relay::start();
     let (a, b) = (Terminal::new(), Terminal::new());
     let mut command = b.command(&["watch", "bags", "--json", "--relay", &relay.url]);
     let mut watch = command.stdout(Stdio::piped()).spawn().unwrap();

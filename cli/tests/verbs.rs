@@ -84,10 +84,14 @@ fn status_counts_what_waits_and_what_is_there() {
     terminal.ok(&["rm", "bags", &first]);
     let status = terminal.json(&["status"]);
     assert_eq!(status["pending"], 3);
+    assert_eq!(status["spaces"][0]["position"], json!(null));
     assert_eq!(status["spaces"][0]["collections"], json!({"bags": 1}));
     assert_eq!(status["device"], terminal.json(&["init"])["device"]);
     let text = terminal.ok(&["status"]);
-    assert!(text.contains("(default)") && text.contains("pending 3"), "{text}");
+    assert!(
+        text.contains("(default)") && text.contains("waiting for the relay: 3") && text.contains("bags: 1"),
+        "{text}"
+    );
 }
 
 #[test]

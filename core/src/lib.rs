@@ -52,3 +52,8 @@ pub use replica::{
     Collection, DynamicCollection, EditError, EntitySync, Environment, Origin, Patch, PatchKind, Patches,
     ReadError, Receipt, ReceiptError, Record, Replica, Space, Written,
 };
+
+/// Runs the examples of the project's README.
+#[cfg(all(doctest, feature = "client"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -5,17 +5,54 @@
 //! a text in the document gets splices, even when the app's type calls it a string).
 
 use automerge::transaction::{Transactable, Transaction};
-use automerge::{ObjId, ObjType, Prop, ReadDoc, ScalarValue};
+use automerge::{ObjId, ObjType, Prop, ROOT, ReadDoc, ScalarValue};
+use headwater_storage::CollectionName;
 
 use super::WriteError;
 use super::list::{ListStep, align};
+use super::view::{COLLECTION_KEY, DELETED_KEY};
 use crate::model::{Map, Value};
 
 /// The longest name of a field, in bytes.
 const KEY_BYTES_MAX: usize = 1024;
 
+/// One local edit of an entity.
+pub(crate) struct LocalEdit<'a> {
+    /// The collection that the entity is created in, if it is new.
+    pub(crate) new_in: Option<&'a CollectionName>,
+    pub(crate) tombstone: Tombstone,
+    /// What the document holds.
+    pub(crate) current: &'a Map,
+    /// What the app saw of it.
+    pub(crate) before: &'a Map,
+    /// What the app made of that.
+    pub(crate) after: &'a Map,
+}
+
+/// What an edit does to the mark of deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tombstone {
+    Leave,
+    Set { now_ms: i64 },
+    Remove,
+}
+
+impl LocalEdit<'_> {
+    pub(super) fn write(&self, tx: &mut Transaction<'_>) -> Result<(), WriteError> {
+        if let Some(collection) = self.new_in {
+            tx.put(ROOT, COLLECTION_KEY, collection.as_str())?;
+        }
+        match self.tombstone {
+            Tombstone::Leave => {}
+            Tombstone::Set { now_ms } => tx.put(ROOT, DELETED_KEY, ScalarValue::Timestamp(now_ms))?,
+            Tombstone::Remove => tx.delete(ROOT, DELETED_KEY)?,
+        }
+        write_map(tx, &ROOT, self.current, self.before, self.after)
+    }
+}
+
 /// Writes the edit that leads from `before` to `after` into the map `object`.
-pub(crate) fn write_map(
+fn write_map(
     tx: &mut Transaction<'_>,
     object: &ObjId,
     current: &Map,

@@ -12,16 +12,16 @@ mod view;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use automerge::transaction::{CommitOptions, Transaction};
+use automerge::transaction::CommitOptions;
 use automerge::{ActorId, Automerge, ReadDoc};
 use bytes::Bytes;
 use headwater_storage::ChangeHash;
 
-pub(crate) use diff::write_map;
+pub(crate) use diff::{LocalEdit, Tombstone};
 pub(crate) use genesis::Genesis;
 use ingest::{ChangeLimits, CheckedChange, IngestError, check_change};
 pub use view::EntityMeta;
-pub(crate) use view::{COLLECTION_KEY, DELETED_KEY, View, ViewError};
+pub(crate) use view::{View, ViewError};
 
 use crate::model::Map;
 
@@ -166,13 +166,13 @@ impl Document {
         &mut self,
         actor: &[u8],
         time_ms: i64,
-        write: impl FnOnce(&mut Transaction<'_>) -> Result<(), WriteError>,
+        edit: &LocalEdit<'_>,
     ) -> Result<Option<LocalChange>, WriteError> {
         let automerge = &mut self.automerge;
         let made = catch_unwind(AssertUnwindSafe(|| {
             automerge.set_actor(ActorId::from(actor));
             let mut transaction = automerge.transaction();
-            write(&mut transaction)?;
+            edit.write(&mut transaction)?;
             let (hash, _) = transaction.commit_with(CommitOptions::default().with_time(time_ms));
             Ok::<_, WriteError>(hash.and_then(|_| automerge.get_last_local_change()))
         }));

@@ -15,12 +15,12 @@ use headwater_storage::{ChangeHash, CollectionName, DeviceId};
 use minicbor::{Decoder, Encoder};
 
 use super::Document;
-use crate::model::{Map, Timestamp, Value, decode_value, encode_value};
+use crate::model::{Map, Timestamp, Value, decode_value, encode_map};
 
 /// Names the entity's collection inside its document, so that other Automerge tools see it too.
-pub(crate) const COLLECTION_KEY: &str = "_collection";
+pub(super) const COLLECTION_KEY: &str = "_collection";
 /// When the entity was deleted: a field like any other, so that deletion merges and can be taken back.
-pub(crate) const DELETED_KEY: &str = "_deleted";
+pub(super) const DELETED_KEY: &str = "_deleted";
 
 const VERSION: u64 = 1;
 
@@ -137,7 +137,7 @@ impl View {
             .and_then(|out| out.bytes(actor))
             .and_then(|out| out.encode(self.deleted))
             .and_then(|out| out.bytes(&heads))
-            .and_then(|out| encode_value(out, &Value::Map(self.fields.clone())));
+            .and_then(|out| encode_map(out, &self.fields));
         bytes
     }
 

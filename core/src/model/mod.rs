@@ -12,7 +12,7 @@ mod value;
 pub use decode::{DecodeError, from_map};
 pub use encode::{EncodeError, to_map};
 pub use json::{JsonError, json_from_map, json_from_value, map_from_json, value_from_json};
-pub(crate) use row::{decode_value, encode_value};
+pub(crate) use row::{decode_value, encode_map, encode_value};
 pub use scalar::{Counter, IdField, KeyField, Keyed, Timestamp};
 pub(crate) use shape::{Container, Shape};
 pub(crate) use text::difference as text_difference;

@@ -41,7 +41,7 @@ pub(crate) fn encode_value<W: Write>(out: &mut Encoder<W>, value: &Value) -> Enc
     Ok(())
 }
 
-fn encode_map<W: Write>(out: &mut Encoder<W>, map: &Map) -> EncodeResult<W> {
+pub(crate) fn encode_map<W: Write>(out: &mut Encoder<W>, map: &Map) -> EncodeResult<W> {
     out.map(map.len() as u64)?;
     for (key, value) in map {
         encode_value(out.str(key)?, value)?;

@@ -6,9 +6,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::dynamic::{DynamicCollection, EntitySync, Records};
-use super::mutate::{Attempt, EntityEdit, Tombstone, without_reserved};
+use super::mutate::{Attempt, EntityEdit};
 use super::{EditError, ReadError, Receipt, Replica, Written};
-use crate::document::{EntityMeta, Genesis, View};
+use crate::document::{EntityMeta, Genesis, Tombstone, View};
 use crate::model::{Map, Shape, from_map, to_map};
 
 /// A collection of entities of one Rust type. Cheap to clone.
@@ -204,8 +204,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         replica.write(*space, name, Some(&self.schema.genesis), edits)
     }
 
-    fn decode(&self, entity: EntityId, fields: Map) -> Result<T, ReadError> {
-        let mut fields = without_reserved(fields);
+    fn decode(&self, entity: EntityId, mut fields: Map) -> Result<T, ReadError> {
         self.schema.shape.fill(&mut fields);
         from_map(fields).map_err(|error| ReadError::Decode { entity, error })
     }

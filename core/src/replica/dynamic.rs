@@ -1,8 +1,10 @@
+use std::collections::BTreeMap;
+
 use headwater_storage::{CollectionName, EntityId, SpaceId};
 
-use super::mutate::{Attempt, EntityEdit, Tombstone};
+use super::mutate::{Attempt, EntityEdit};
 use super::{EditError, ReadError, Receipt, Replica, Written};
-use crate::document::{EntityMeta, View};
+use crate::document::{EntityMeta, Tombstone, View};
 use crate::model::{Map, Timestamp};
 
 /// Rows read from the store at a time.
@@ -127,10 +129,18 @@ impl DynamicCollection {
     ///
     /// # Errors
     /// When an id belongs to another collection; otherwise see [`EditError`].
-    pub fn upsert_all(&self, entities: Vec<(EntityId, Map)>) -> Result<Receipt, EditError> {
+    pub fn upsert_all(
+        &self,
+        entities: impl IntoIterator<Item = (EntityId, Map)>,
+    ) -> Result<Receipt, EditError> {
+        // An id that comes twice is set twice, the later fields last.
+        let mut by_id: BTreeMap<EntityId, Map> = BTreeMap::new();
+        for (entity, fields) in entities {
+            by_id.entry(entity).or_default().extend(fields);
+        }
         loop {
-            let mut edits = Vec::with_capacity(entities.len());
-            for (entity, fields) in &entities {
+            let mut edits = Vec::with_capacity(by_id.len());
+            for (entity, fields) in &by_id {
                 let base = self.view(*entity)?;
                 let before = base.as_ref().map_or_else(Map::new, |view| seen(view, fields));
                 let tombstone = match base.as_ref().and_then(|view| view.deleted) {
@@ -150,7 +160,10 @@ impl DynamicCollection {
     /// # Errors
     /// When there is no such entity; otherwise see [`EditError`].
     pub fn delete(&self, id: EntityId) -> Result<Receipt, EditError> {
-        self.edit(id, |view| view.is_live().then(|| (Map::new(), Map::new(), Tombstone::Set)))
+        self.edit(id, |view| {
+            view.is_live()
+                .then(|| (Map::new(), Map::new(), Tombstone::Set { now_ms: self.replica.now_ms() as i64 }))
+        })
     }
 
     /// Takes a deletion back. An entity that is not deleted stays as it is.

@@ -39,6 +39,9 @@ pub enum EditError {
     /// An entity with this id exists already, perhaps deleted or in another collection.
     #[error("entity {0} exists already")]
     Exists(EntityId),
+    /// One call names an entity twice; give each entity once.
+    #[error("entity {0} is named twice in one write")]
+    Twice(EntityId),
     /// The collection's name is not one.
     #[error(transparent)]
     BadName(#[from] NameError),

@@ -1,5 +1,6 @@
 //! The one way in which local edits are made: difference, change, view row, outbox, in one transaction.
 
+use std::collections::HashSet;
 use std::sync::PoisonError;
 
 use bytes::Bytes;
@@ -11,8 +12,8 @@ use headwater_storage::{
 use super::watch::{Origin, Patch};
 use super::{EditError, ReadError, Receipt, Replica};
 use crate::document::ingest::IngestError;
-use crate::document::{COLLECTION_KEY, DELETED_KEY, Document, Genesis, View, WriteError, write_map};
-use crate::model::{Map, Value};
+use crate::document::{Document, Genesis, LocalEdit, Tombstone, View, WriteError};
+use crate::model::Map;
 
 /// One entity's part of a write.
 pub(super) struct EntityEdit {
@@ -23,13 +24,6 @@ pub(super) struct EntityEdit {
     pub(super) before: Map,
     pub(super) after: Map,
     pub(super) tombstone: Tombstone,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tombstone {
-    Leave,
-    Set,
-    Remove,
 }
 
 pub(super) enum Attempt {
@@ -59,7 +53,12 @@ impl Replica {
         let now_ms = self.now_ms();
         let mut documents = self.inner.documents.lock().unwrap_or_else(PoisonError::into_inner);
         let mut prepared = Vec::with_capacity(edits.len());
+        let mut entities = HashSet::with_capacity(edits.len());
         for edit in edits {
+            if !entities.insert(edit.entity) {
+                // Both edits would rest on the same state, and make two different changes with one number.
+                return Err(EditError::Twice(edit.entity));
+            }
             match self.store().find(space, edit.entity)? {
                 Some((stored_in, _)) if stored_in != *collection => {
                     return Err(EditError::Exists(edit.entity));
@@ -135,20 +134,14 @@ impl Replica {
             fresh = document.fields().map_err(view_error)?;
             &fresh
         };
-        let made = document.edit(&self.inner.actor, now_ms as i64, |tx| {
-            use automerge::transaction::Transactable;
-            if is_new {
-                tx.put(automerge::ROOT, COLLECTION_KEY, collection.as_str())?;
-            }
-            match tombstone {
-                Tombstone::Leave => {}
-                Tombstone::Set => {
-                    tx.put(automerge::ROOT, DELETED_KEY, automerge::ScalarValue::Timestamp(now_ms as i64))?
-                }
-                Tombstone::Remove => tx.delete(automerge::ROOT, DELETED_KEY)?,
-            }
-            write_map(tx, &automerge::ROOT, current, &before, &after)
-        })?;
+        let edit = LocalEdit {
+            new_in: is_new.then_some(collection),
+            tombstone,
+            current,
+            before: &before,
+            after: &after,
+        };
+        let made = document.edit(&self.inner.actor, now_ms as i64, &edit)?;
         let stamp = made.as_ref().map(|made| (made.time_ms, made.actor.clone()));
         changes.extend(made.map(|made| (made.hash, made.payload)));
         if changes.is_empty() {
@@ -197,10 +190,4 @@ impl Prepared {
             row: Some(self.view.encode().into()),
         }
     }
-}
-
-/// Fields that an app may not have: Headwater's own.
-pub(super) fn without_reserved(mut fields: Map) -> Map {
-    fields.retain(|name, _: &mut Value| !name.starts_with('_'));
-    fields
 }

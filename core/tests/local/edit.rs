@@ -129,6 +129,7 @@ fn several_entities_go_in_together_or_not_at_all() {
     let taken = bags.insert(&bag()).unwrap().id;
     let fresh = headwater::EntityId::from_bytes([7; 16]);
     assert!(bags.insert_all([(fresh, &bag()), (taken, &bag())]).is_err());
+    assert!(matches!(bags.insert_all([(fresh, &bag()), (fresh, &bag())]), Err(EditError::Twice(_))));
     assert_eq!(bags.get(fresh).unwrap(), None);
     assert_eq!(bags.list().unwrap().len(), 1);
 }
