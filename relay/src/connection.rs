@@ -15,8 +15,8 @@ use headwater::wire::{ErrorCode, HeadsEntry, MorePages, OpenMode};
 use headwater_storage::{DeviceId, PageLimit, Position, ReadError, Seq, SpaceId, Standing};
 use tokio::sync::mpsc;
 
-use crate::server::{Relay, until_draining};
 use crate::space::{Command, ConnectionId, Inbox, InboxState, Message, PushCommand, SpaceHandle};
+use crate::state::{Relay, until_draining};
 
 /// A WebSocket close code of our own is this plus the error code.
 const CLOSE_CODE_BASE: u16 = 4000;

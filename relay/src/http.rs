@@ -6,13 +6,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Extension, State};
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::header::ORIGIN;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::config::Exposure;
 use crate::connection;
-use crate::server::Relay;
+use crate::state::Relay;
 
 /// Who is connected, and their place among the connections, which is free again when the last part of it ends.
 #[derive(Clone)]
@@ -60,4 +62,45 @@ async fn sync(
             connection::run(socket, peer.address, relay).await;
             drop(peer.permit);
         })
+}
+
+/// Whether no web page asks, or one that this machine serves. A browser lets any page open a WebSocket to a local port, so
+/// without this every website could read what a local relay holds.
+fn is_from_this_machine(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(ORIGIN) else { return true };
+    let uri = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
+    match uri.as_ref().and_then(Uri::host) {
+        Some("localhost") => true,
+        Some(host) => host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback()),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_local_pages_may_use_a_local_relay() {
+        // Would let any website that the user visits read and write everything on a local relay.
+        let allowed = |origin: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ORIGIN, HeaderValue::from_static(origin));
+            is_from_this_machine(&headers)
+        };
+        assert!(is_from_this_machine(&HeaderMap::new()));
+        for local in ["http://localhost:5173", "http://127.0.0.1", "https://[::1]:8443"] {
+            assert!(allowed(local), "{local}");
+        }
+        for foreign in
+            ["https://example.org", "http://localhost.example.org", "http://10.0.0.1", "null", "", "file://"]
+        {
+            assert!(!allowed(foreign), "{foreign}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ mod http;
 mod hub;
 mod server;
 mod space;
+mod state;
 
 pub use config::{Config, Exposure};
 pub use server::{ServeError, serve};

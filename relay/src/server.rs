@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::config::{Config, Exposure};
 use crate::http;
 use crate::hub::Hub;
+use crate::state::{Relay, until_draining};
 
 /// The relay could not serve.
 #[derive(Debug, thiserror::Error)]
@@ -24,18 +25,6 @@ pub enum ServeError {
     /// The listener is of no use.
     #[error("the listener failed: {0}")]
     Listener(#[from] std::io::Error),
-}
-
-/// What every connection shares.
-pub(crate) struct Relay {
-    pub(crate) config: Config,
-    pub(crate) hub: Hub,
-    /// True once the relay is to stop.
-    pub(crate) draining: watch::Receiver<bool>,
-    /// The zero of the sessions' clock.
-    pub(crate) started: tokio::time::Instant,
-    /// Held by every connection; `serve` returns when the last one is gone.
-    pub(crate) alive: mpsc::Sender<()>,
 }
 
 /// Serves `listener` until `shutdown` resolves, then lets the connections finish: pushes that were taken are still
@@ -137,10 +126,4 @@ async fn answer(
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "an HTTP connection ended early");
     }
-}
-
-/// Does not hold the watch's lock across an await, so that the caller's future can move between threads.
-pub(crate) async fn until_draining(draining: &mut watch::Receiver<bool>) {
-    // A sender that is gone means that the relay is gone, which is draining too.
-    let _gone = draining.wait_for(|draining| *draining).await.is_err();
 }
