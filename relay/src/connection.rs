@@ -22,6 +22,9 @@ use crate::state::{Relay, until_draining};
 const CLOSE_CODE_BASE: u16 = 4000;
 const CLOSE_CODE_NORMAL: u16 = 1000;
 
+/// The time for a client to read why it is closed when its frame was too large to be read to its end.
+const LINGER: Duration = Duration::from_millis(500);
+
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
 
 /// Runs one connection to its end.
@@ -98,6 +101,9 @@ impl Connection {
                     tracing::debug!(connection = self.id, peer = %self.peer, %error, "the socket failed");
                     self.close(Some(ErrorCode::FrameTooLarge), "the socket failed, or a frame was too large")
                         .await;
+                    // The rest of the frame is never read, and closing a socket with unread bytes resets the connection, which
+                    // takes the reason away from a client that has not read it yet.
+                    tokio::time::sleep(LINGER).await;
                     break;
                 }
                 Event::Queued(message) => self.queued(now, message),

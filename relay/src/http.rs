@@ -49,8 +49,13 @@ async fn health(State(relay): State<Arc<Relay>>) -> (StatusCode, &'static str) {
 async fn sync(
     State(relay): State<Arc<Relay>>,
     Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
+    if relay.config.exposure == Exposure::LoopbackOnly && !is_from_this_machine(&headers) {
+        tracing::warn!(peer = %peer.address, "a web page from elsewhere was refused");
+        return (StatusCode::FORBIDDEN, "this relay serves its own machine only\n").into_response();
+    }
     let frame_bytes_max = usize::try_from(relay.config.session.limits.frame_bytes_max).unwrap_or(usize::MAX);
     upgrade
         .read_buffer_size(relay.config.read_buffer_bytes)

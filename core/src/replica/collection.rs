@@ -122,7 +122,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// See [`ReadError`].
     pub fn get(&self, id: EntityId) -> Result<Option<T>, ReadError> {
         match self.entities.view(id)? {
-            Some(view) if view.deleted.is_none() => self.decode(id, view.fields).map(Some),
+            Some(view) if view.is_live() => self.decode(id, view.fields).map(Some),
             _ => Ok(None),
         }
     }
@@ -154,7 +154,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
             let view = self
                 .entities
                 .view(id)?
-                .filter(|view| view.deleted.is_none())
+                .filter(View::is_live)
                 .ok_or(EditError::NotFound(id))?;
             let mut entity = self.decode(id, view.fields.clone())?;
             let before = to_map(&entity)?;

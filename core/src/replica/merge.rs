@@ -61,8 +61,11 @@ struct Applied {
 }
 
 impl Replica {
-    /// Merges changes from elsewhere and remembers the feed position, in one durable transaction. Merging a change again, or
-    /// before the changes that it depends on, does no harm.
+    /// Merges changes from elsewhere and remembers the feed position, in one transaction that is durable when this returns. Merging
+    /// a change again, or before the changes that it depends on, does no harm.
+    ///
+    /// Readers and listeners see the merge before it is flushed: a crash in between undoes it as a whole, position included, and the
+    /// relay sends it again. A position that moves over changes which are durable already is not worth a flush of its own.
     ///
     /// # Errors
     /// Only when the store fails. A change that cannot be used is set aside, and the others are merged.
@@ -104,10 +107,16 @@ impl Replica {
             return Ok(merged);
         }
         commit.writes = applied.iter().map(Applied::entity_write).collect();
+        commit.durability = CommitDurability::Deferred;
+        let needs_flush = !applied.is_empty();
         self.store().commit(commit)?;
         for Applied { entity, document, patch, .. } in applied {
             documents.put(space, entity, document);
             self.notify(patch);
+        }
+        drop(documents);
+        if needs_flush {
+            self.store().commit(Commit::new(space, now_ms))?;
         }
         Ok(merged)
     }

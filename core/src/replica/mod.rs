@@ -14,6 +14,7 @@ mod supply;
 mod watch;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -97,6 +98,8 @@ struct Inner {
     /// awaits while holding it.
     documents: Mutex<DocumentCache>,
     patches: broadcast::Sender<Patch>,
+    /// Counts the documents that were built from stored changes.
+    documents_loaded: AtomicU64,
     /// Counts the commits that touched an outbox: those who wait for one look again when it moves.
     outbox_moves: tokio_watch::Sender<u64>,
     /// Counts the local commits that put something into an outbox: a connection pushes when it moves.
@@ -150,6 +153,7 @@ impl Replica {
             environment: Box::new(environment),
             actor,
             documents: Mutex::new(DocumentCache::default()),
+            documents_loaded: AtomicU64::new(0),
             patches: broadcast::Sender::new(PATCHES_BUFFERED_MAX),
             outbox_moves: tokio_watch::Sender::new(0),
             local_commits: tokio_watch::Sender::new(0),
@@ -182,6 +186,13 @@ impl Replica {
     /// Everything that changes in any space from now on, local and remote.
     pub fn patches(&self) -> Patches {
         Patches::new(self.inner.patches.subscribe())
+    }
+
+    /// How many documents were built from stored changes since the replica was opened. Syncing what has not changed builds none;
+    /// tests and benchmarks check that.
+    #[doc(hidden)]
+    pub fn documents_loaded(&self) -> u64 {
+        self.inner.documents_loaded.load(Ordering::Relaxed)
     }
 
     pub(crate) fn store(&self) -> &ReplicaStore {

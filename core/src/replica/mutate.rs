@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use headwater_storage::{
@@ -159,6 +160,7 @@ impl Replica {
         space: SpaceId,
         entity: EntityId,
     ) -> Result<Result<Document, IngestError>, StoreError> {
+        self.inner.documents_loaded.fetch_add(1, Ordering::Relaxed);
         let changes = self.store().changes(space, entity)?;
         Ok(Document::from_changes(changes.into_iter().map(|change| change.payload)))
     }
