@@ -281,10 +281,7 @@ impl Connection {
         // The actor lives as long as this connection holds a handle to it.
         let _gone = handle.send(command).await.is_err();
         let store = &self.relay.config.store;
-        let standing = match &position.watermark {
-            Some(watermark) => store.check(space, watermark).await?,
-            None => Standing::Known,
-        };
+        let standing = store.check_position(space, &position).await?;
         Ok((standing, store.head(space).await?))
     }
 

@@ -19,6 +19,8 @@ mod id;
 mod layout;
 mod position;
 mod replica;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use bytes::Bytes;
 pub use change::{ChangeRecord, PayloadKind, UnknownPayloadKind};
@@ -28,6 +30,7 @@ pub use feed::conformance;
 pub use feed::{
     Append, AppendError, Appended, CursorError, EntityHeads, EntityPage, FeedEntry, FeedRow, FeedStore,
     NewFeed, Page, PageLimit, Placement, ReadError, RedbFeed, RedbStore, Standing, WriterLimits,
+    cursor_beyond,
 };
 pub use file::OpenError;
 pub use id::{ChangeHash, CollectionName, DeviceId, EntityId, FeedEpoch, NameError, ParseIdError, SpaceId};

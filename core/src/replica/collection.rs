@@ -151,11 +151,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// When there is no such entity; otherwise see [`EditError`].
     pub fn update(&self, id: EntityId, mut edit: impl FnMut(&mut T)) -> Result<Receipt, EditError> {
         loop {
-            let view = self
-                .entities
-                .view(id)?
-                .filter(View::is_live)
-                .ok_or(EditError::NotFound(id))?;
+            let view = self.entities.view(id)?.filter(View::is_live).ok_or(EditError::NotFound(id))?;
             let mut entity = self.decode(id, view.fields.clone())?;
             let before = to_map(&entity)?;
             edit(&mut entity);

@@ -119,6 +119,20 @@ impl EntitySync {
         }))
     }
 
+    /// A message that only says where this side is. With changes travelling apart, Automerge finds nothing to say once both
+    /// sides are even, and the other side would wait for an answer.
+    pub(super) fn heads_message(&self) -> Bytes {
+        let message = sync::Message {
+            heads: self.document.automerge().get_heads(),
+            need: Vec::new(),
+            have: Vec::new(),
+            changes: ChunkList::empty(),
+            flags: None,
+            version: MessageVersion::V1,
+        };
+        Bytes::from(message.encode())
+    }
+
     /// Whether both sides have the same heads, as far as this side knows.
     pub(super) fn in_sync(&self) -> bool {
         let Some(theirs) = &self.state.their_heads else { return false };

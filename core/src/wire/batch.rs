@@ -14,7 +14,7 @@ use headwater_storage::{ChangeHash, ChangeRecord, CollectionName, EntityId, Payl
 use minicbor::Encoder;
 
 use super::cbor::{Reader, at_most, written};
-use super::codec::DecodeError;
+use super::decode::DecodeError;
 
 /// The largest batch that always travels as it is, in bytes.
 pub const BATCH_PLAIN_BYTES_MAX: usize = 512;

@@ -4,7 +4,7 @@
 use minicbor::Encoder;
 use minicbor::data::Type;
 
-use super::codec::DecodeError;
+use super::decode::DecodeError;
 
 /// Writes one frame: `[type, {key: value, ...}]`, with the keys in ascending order.
 pub(super) struct FrameWriter {

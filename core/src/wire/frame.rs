@@ -119,6 +119,8 @@ pub enum OpenedStanding {
     Reconcile,
     /// The space has no changes yet.
     Empty,
+    /// The space may not be opened, or not now. An `Error` frame right before this one says why.
+    Refused,
 }
 
 /// The relay's answer to an `Open`.
@@ -219,6 +221,8 @@ pub struct Ack {
     pub results: Vec<AckResult>,
     /// The client's watermark after this push. Only if nothing of others lies between its position and there.
     pub watermark: Option<Watermark>,
+    /// Where a client that will not pull goes on next time, if there is no watermark: it is of use only in a feed that has this push.
+    pub cursor: Option<Bytes>,
 }
 
 /// Whether a listing goes on after this page.

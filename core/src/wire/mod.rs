@@ -7,15 +7,16 @@
 
 mod batch;
 mod cbor;
-mod codec;
+mod decode;
+mod encode;
 mod error_code;
 mod frame;
 mod limits;
 pub mod schema;
 
 pub use batch::{BATCH_PLAIN_BYTES_MAX, ENTRY_OVERHEAD_BYTES_MAX, encoded_entry_bytes};
-pub use codec::DecodeError;
-pub(crate) use codec::{ChangesHead, encode_changes};
+pub use decode::DecodeError;
+pub(crate) use encode::{ChangesHead, encode_changes};
 pub use error_code::{ErrorCode, Retry};
 pub use frame::{
     Ack, AckResult, Bye, ByeReason, Changes, ErrorFrame, Fetch, Frame, Head, Heads, HeadsEntry, Hello,

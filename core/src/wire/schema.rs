@@ -171,6 +171,7 @@ pub const FRAMES: &[FrameSchema] = &[
             required(1, "push_id", Kind::Uint),
             required(2, "results", Kind::Results),
             optional(3, "watermark", Kind::Watermark),
+            optional(4, "cursor", Kind::Bytes(64)),
         ],
     ),
     frame_schema(

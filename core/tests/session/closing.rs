@@ -29,15 +29,19 @@ fn hello(version_min: u16, version_max: u16) -> Hello {
 #[test]
 fn a_draining_relay_answers_what_it_took_and_says_when_to_come_back() {
     let mut pair = live_pair();
-    for number in 0..10 {
-        pair.write(change(number, 0));
-    }
-    // The push is on its way when the relay begins to drain.
-    pair.step();
+    pair.faults.appends_wait = true;
+    pair.write(change(1, 0));
+    pair.run();
     pair.relay(relay::Input::Drain);
+    pair.run();
+    assert_eq!(pair.relay_closed, None, "a push is with the store");
+    pair.write(change(2, 0));
+    pair.run();
+    pair.release_appends();
     pair.run();
     assert_eq!(pair.client_closed, Some(CloseReason::Drained { reconnect_after_ms: 1_000 }));
     assert_eq!(pair.relay_closed, Some(None));
+    assert_eq!(pair.replica.outbox.len(), 1, "one was acknowledged, one was not taken any more");
     pair.reconnect();
     pair.run();
     pair.assert_even();

@@ -1,5 +1,7 @@
 //! The session of both sides, one behaviour per file, on virtual time.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test by panicking")]
+
 mod catch_up;
 mod closing;
 mod heartbeat;
@@ -8,4 +10,5 @@ mod pair;
 mod push;
 mod reconcile;
 mod resume;
+mod schedules;
 mod window;

@@ -10,24 +10,24 @@ use headwater::wire::{ErrorCode, Frame, HeadsEntry, Limits, MorePages, OpenMode,
 use headwater_storage::{
     Append, Appended, ChangeHash, ChangeRecord, CollectionName, DeviceId, EntityId, FeedEntry, FeedEpoch,
     FeedRow, InMemoryBackend, NewFeed, OutboxEntry, OutboxSeq, PageLimit, PayloadKind, Position, ReadError,
-    RedbFeed, Refusal, Seq, SpaceId, Standing,
+    RedbFeed, Refusal, Seq, SpaceId,
 };
 
 /// What a replica is to the session: changes, an outbox and a position.
 #[derive(Default)]
-pub struct FakeReplica {
-    pub changes: Vec<ChangeRecord>,
-    pub known: BTreeSet<(EntityId, ChangeHash)>,
-    pub outbox: Vec<OutboxEntry>,
-    pub refused: Vec<(OutboxSeq, Refusal)>,
-    pub position: Position,
-    pub merges: usize,
+pub(crate) struct FakeReplica {
+    pub(crate) changes: Vec<ChangeRecord>,
+    pub(crate) known: BTreeSet<(EntityId, ChangeHash)>,
+    pub(crate) outbox: Vec<OutboxEntry>,
+    pub(crate) refused: Vec<(OutboxSeq, Refusal)>,
+    pub(crate) position: Position,
+    pub(crate) merges: usize,
     next: u64,
 }
 
 impl FakeReplica {
     /// A local write: the change and its outbox entry.
-    pub fn write(&mut self, record: ChangeRecord) -> OutboxSeq {
+    pub(crate) fn write(&mut self, record: ChangeRecord) -> OutboxSeq {
         self.next += 1;
         let seq = OutboxSeq::new(self.next);
         self.known.insert((record.entity, record.hash));
@@ -36,7 +36,7 @@ impl FakeReplica {
         seq
     }
 
-    fn merge(&mut self, entries: Vec<ChangeRecord>, position: Option<Position>) -> u64 {
+    pub(crate) fn merge(&mut self, entries: Vec<ChangeRecord>, position: Option<Position>) -> u64 {
         let mut pulled = 0;
         for record in entries {
             if self.known.insert((record.entity, record.hash)) {
@@ -76,60 +76,63 @@ impl FakeReplica {
 
 /// What goes wrong on purpose.
 #[derive(Default)]
-pub struct Faults {
-    pub merges_fail: bool,
-    pub appends_fail: bool,
-    pub pages_fail: bool,
+pub(crate) struct Faults {
+    pub(crate) merges_fail: bool,
+    pub(crate) appends_fail: bool,
+    pub(crate) pages_fail: bool,
     /// Merges are not answered until `release_merges`.
-    pub merges_wait: bool,
+    pub(crate) merges_wait: bool,
     /// Entities whose changes the relay's checks refuse.
-    pub refuse: BTreeMap<EntityId, ErrorCode>,
-    pub acks_lost: bool,
+    pub(crate) refuse: BTreeMap<EntityId, ErrorCode>,
+    pub(crate) acks_lost: bool,
+    /// Appends are not answered until `release_appends`.
+    pub(crate) appends_wait: bool,
 }
 
-pub struct Pair {
-    pub now: u64,
-    pub latency_ms: u64,
-    pub client: ClientSession,
-    pub relay: RelaySession,
-    pub feed: RedbFeed,
-    pub space: SpaceId,
-    pub replica: FakeReplica,
-    pub faults: Faults,
-    pub events: Vec<Event>,
-    pub client_closed: Option<CloseReason>,
-    pub relay_closed: Option<Option<ErrorCode>>,
+pub(crate) struct Pair {
+    pub(crate) now: u64,
+    pub(crate) latency_ms: u64,
+    pub(crate) client: ClientSession,
+    pub(crate) relay: RelaySession,
+    pub(crate) feed: RedbFeed,
+    pub(crate) space: SpaceId,
+    pub(crate) replica: FakeReplica,
+    pub(crate) faults: Faults,
+    pub(crate) events: Vec<Event>,
+    pub(crate) client_closed: Option<CloseReason>,
+    pub(crate) relay_closed: Option<Option<ErrorCode>>,
     /// Every frame that went out, with its size.
-    pub from_client: Vec<(Frame, usize)>,
-    pub from_relay: Vec<(Frame, usize)>,
-    pub device_seen: Vec<Seq>,
+    pub(crate) from_client: Vec<(Frame, usize)>,
+    pub(crate) from_relay: Vec<(Frame, usize)>,
+    pub(crate) device_seen: Vec<Seq>,
     to_relay: VecDeque<(u64, Bytes)>,
     to_client: VecDeque<(u64, Bytes)>,
     waiting_merges: Vec<client::Output>,
+    waiting_appends: Vec<relay::Output>,
     subscribed: bool,
     epoch: FeedEpoch,
 }
 
-pub fn space() -> SpaceId {
+pub(crate) fn space() -> SpaceId {
     SpaceId::from_name("test")
 }
 
-pub fn device() -> DeviceId {
+pub(crate) fn device() -> DeviceId {
     DeviceId::from_bytes([9; 16])
 }
 
-pub fn entity(number: u64) -> EntityId {
+pub(crate) fn entity(number: u64) -> EntityId {
     let mut bytes = [0; 16];
     bytes[8..].copy_from_slice(&number.to_be_bytes());
     EntityId::from_bytes(bytes)
 }
 
 /// A change that is nothing but bytes: neither side of the session looks inside.
-pub fn change(of: u64, number: u64) -> ChangeRecord {
+pub(crate) fn change(of: u64, number: u64) -> ChangeRecord {
     sized_change(of, number, 100)
 }
 
-pub fn sized_change(of: u64, number: u64, bytes: usize) -> ChangeRecord {
+pub(crate) fn sized_change(of: u64, number: u64, bytes: usize) -> ChangeRecord {
     let mut hash = [7; 32];
     hash[..8].copy_from_slice(&of.to_be_bytes());
     hash[8..16].copy_from_slice(&number.to_be_bytes());
@@ -159,11 +162,11 @@ fn deps(record: &ChangeRecord) -> Vec<ChangeHash> {
     }
 }
 
-pub fn new_feed() -> RedbFeed {
+pub(crate) fn new_feed() -> RedbFeed {
     RedbFeed::open_backend(InMemoryBackend::new(), NewFeed { created_ms: 0 }).unwrap()
 }
 
-pub fn append(feed: &RedbFeed, epoch: u8, records: Vec<ChangeRecord>) -> Appended {
+pub(crate) fn append(feed: &RedbFeed, epoch: u8, records: Vec<ChangeRecord>) -> Appended {
     let entries = records.into_iter().map(|record| FeedEntry { deps: deps(&record), record }).collect();
     let append = Append {
         space: space(),
@@ -175,17 +178,22 @@ pub fn append(feed: &RedbFeed, epoch: u8, records: Vec<ChangeRecord>) -> Appende
     feed.append_all(vec![append]).unwrap().remove(0)
 }
 
-pub fn client_config(replica: &FakeReplica) -> ClientConfig {
+pub(crate) fn client_config(replica: &FakeReplica) -> ClientConfig {
     ClientConfig::new(device(), vec![(space(), replica.position.clone())])
 }
 
 impl Pair {
-    pub fn new(feed: RedbFeed, replica: FakeReplica) -> Self {
+    pub(crate) fn new(feed: RedbFeed, replica: FakeReplica) -> Self {
         let config = client_config(&replica);
         Self::with(feed, replica, config, RelayConfig::default())
     }
 
-    pub fn with(feed: RedbFeed, replica: FakeReplica, client: ClientConfig, relay: RelayConfig) -> Self {
+    pub(crate) fn with(
+        feed: RedbFeed,
+        replica: FakeReplica,
+        client: ClientConfig,
+        relay: RelayConfig,
+    ) -> Self {
         let now = Time::from_millis(0);
         Self {
             now: 0,
@@ -205,13 +213,14 @@ impl Pair {
             to_relay: VecDeque::new(),
             to_client: VecDeque::new(),
             waiting_merges: Vec::new(),
+            waiting_appends: Vec::new(),
             subscribed: false,
             epoch: FeedEpoch::from_bytes([5; 16]),
         }
     }
 
     /// Runs until nothing is under way any more. Time passes only as frames travel.
-    pub fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         for _ in 0..200_000 {
             if self.turn() {
                 continue;
@@ -226,19 +235,19 @@ impl Pair {
     }
 
     /// Does everything that is due now, without letting time pass.
-    pub fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         while self.turn() {}
     }
 
     /// From here on every frame is lost, in both directions.
-    pub fn cut(&mut self) {
+    pub(crate) fn cut(&mut self) {
         self.latency_ms = u64::MAX / 4;
         self.to_relay.clear();
         self.to_client.clear();
     }
 
     /// Lets time pass, with every timeout on the way.
-    pub fn advance(&mut self, ms: u64) {
+    pub(crate) fn advance(&mut self, ms: u64) {
         let until = self.now + ms;
         for _ in 0..200_000 {
             self.run();
@@ -259,62 +268,118 @@ impl Pair {
         panic!("the timeouts do not come to rest");
     }
 
-    pub fn client(&mut self, input: client::Input<'_>) {
+    pub(crate) fn client(&mut self, input: client::Input<'_>) {
         self.client.handle(Time::from_millis(self.now), input);
     }
 
-    pub fn relay(&mut self, input: relay::Input<'_>) {
+    pub(crate) fn relay(&mut self, input: relay::Input<'_>) {
         self.relay.handle(Time::from_millis(self.now), input);
     }
 
-    pub fn write(&mut self, record: ChangeRecord) {
+    pub(crate) fn write(&mut self, record: ChangeRecord) {
         self.replica.write(record);
         let space = self.space;
         self.client(client::Input::LocalCommit { space });
     }
 
+    /// Live frames of this connection that the driver drops, as one whose queue is full does.
+    pub(crate) fn lag(&mut self) {
+        let space = self.space;
+        if self.feed.head(space).unwrap().is_some() {
+            self.relay(relay::Input::Lagged { space });
+        }
+    }
+
+    /// Someone else's push, of which the driver drops the live frame.
+    pub(crate) fn others_append_unheard(&mut self, records: Vec<ChangeRecord>) {
+        append(&self.feed, 5, records);
+        self.lag();
+    }
+
     /// Someone else's push.
-    pub fn others_append(&mut self, records: Vec<ChangeRecord>) {
+    pub(crate) fn others_append(&mut self, records: Vec<ChangeRecord>) {
         let appended = append(&self.feed, 5, records);
         self.fan_out(&appended, Author::Other);
     }
 
-    pub fn release_merges(&mut self) {
+    pub(crate) fn release_merges(&mut self) {
         self.faults.merges_wait = false;
         for merge in std::mem::take(&mut self.waiting_merges) {
             self.client_output(merge);
         }
     }
 
-    /// The connection is gone; what was on its way is lost.
-    pub fn reconnect(&mut self) {
-        let feed = self.feed.clone();
-        let replica = std::mem::take(&mut self.replica);
-        *self = Self::new(feed, replica);
+    pub(crate) fn release_appends(&mut self) {
+        self.faults.appends_wait = false;
+        for append in std::mem::take(&mut self.waiting_appends) {
+            self.relay_output(append);
+        }
     }
 
-    pub fn report(&self) -> Option<(u64, u64, u64)> {
+    /// The connection is gone; what was on its way is lost.
+    pub(crate) fn reconnect(&mut self) {
+        let feed = self.feed.clone();
+        let replica = std::mem::take(&mut self.replica);
+        let faults = std::mem::take(&mut self.faults);
+        *self = Self { faults, ..Self::new(feed, replica) };
+    }
+
+    pub(crate) fn report(&self) -> Option<(u64, u64, u64)> {
         self.events.iter().rev().find_map(|event| match event {
             Event::Report { pushed, pulled, rejected } => Some((*pushed, *pulled, *rejected)),
             _ => None,
         })
     }
 
-    pub fn feed_rows(&self) -> Vec<FeedRow> {
+    pub(crate) fn feed_rows(&self) -> Vec<FeedRow> {
         let limit = PageLimit { entries_max: 1_000_000, bytes_max: 1 << 30 };
         self.feed.read_by_seq(self.space, Seq::ZERO, limit).map(|page| page.rows).unwrap_or_default()
     }
 
     /// The feed and the replica hold the same changes, and the replica knows it.
     #[track_caller]
-    pub fn assert_even(&self) {
+    pub(crate) fn assert_even(&self) {
         let feed: BTreeSet<_> =
             self.feed_rows().iter().map(|row| (row.record.entity, row.record.hash)).collect();
         assert_eq!(feed.len(), self.feed_rows().len(), "a change is in the feed twice");
-        assert_eq!(self.replica.known, feed);
-        assert!(self.replica.outbox.is_empty(), "outbox: {:?}", self.replica.outbox.len());
+        let only_here = self.replica.known.difference(&feed).count();
+        let only_there = feed.difference(&self.replica.known).count();
+        assert_eq!((only_here, only_there), (0, 0), "changes that only one side has: {}", self.ending());
+        assert!(
+            self.replica.outbox.is_empty(),
+            "in the outbox: {}: {}",
+            self.replica.outbox.len(),
+            self.ending()
+        );
         assert_eq!(self.replica.position.watermark, self.feed.head(self.space).unwrap());
         assert_eq!(self.replica.position.cursor, None);
+    }
+
+    /// The relay has all of `own`, the replica has all that the relay has, and knows it.
+    #[track_caller]
+    pub(crate) fn assert_has(&self, own: &BTreeSet<(EntityId, ChangeHash)>) {
+        let feed: BTreeSet<_> =
+            self.feed_rows().iter().map(|row| (row.record.entity, row.record.hash)).collect();
+        assert_eq!(feed.len(), self.feed_rows().len(), "a change is in the feed twice");
+        assert_eq!(own.difference(&feed).count(), 0, "own changes that the relay lacks: {}", self.ending());
+        assert_eq!(feed.difference(&self.replica.known).count(), 0, "not pulled: {}", self.ending());
+        assert!(self.replica.outbox.is_empty(), "in the outbox: {}", self.ending());
+        assert_eq!(self.replica.position.watermark, self.feed.head(self.space).unwrap());
+    }
+
+    /// How it ended, for a test that fails.
+    fn ending(&self) -> String {
+        let names = |frames: &[(Frame, usize)]| -> Vec<&'static str> {
+            frames.iter().rev().take(6).map(|(frame, _)| frame.name()).collect()
+        };
+        format!(
+            "closed {:?} {:?}, last events {:?}, last frames of the client {:?}, of the relay {:?}",
+            self.client_closed,
+            self.relay_closed,
+            self.events.iter().rev().take(3).collect::<Vec<_>>(),
+            names(&self.from_client),
+            names(&self.from_relay)
+        )
     }
 
     fn turn(&mut self) -> bool {
@@ -405,10 +470,7 @@ impl Pair {
             Output::Greeted { .. } => {}
             Output::Open { space, position, mode } => {
                 self.subscribed = mode == OpenMode::Live;
-                let standing = match &position.watermark {
-                    Some(watermark) => self.feed.check(space, watermark).unwrap(),
-                    None => Standing::Known,
-                };
+                let standing = self.feed.check_position(space, &position).unwrap();
                 let head = self.feed.head(space).unwrap();
                 self.relay.handle(now, Input::Opened { space, standing, head });
             }
@@ -430,6 +492,7 @@ impl Pair {
                 };
                 self.relay.handle(now, Input::StoreFailed { space, what });
             }
+            Output::Append { .. } if self.faults.appends_wait => self.waiting_appends.push(output),
             Output::Append { space, push_id, .. } if self.faults.appends_fail => {
                 self.relay.handle(now, Input::StoreFailed { space, what: StoreTask::Append { push_id } });
             }

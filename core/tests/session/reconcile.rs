@@ -78,7 +78,7 @@ fn a_restored_relay_gets_back_what_it_lacks_and_both_sides_are_even() {
     pair.assert_even();
     let report = pair.report().unwrap();
     assert_eq!(report.1, 330, "what only the relay had came");
-    assert!(report.0 >= 4 + 400 + 30 + 1, "{report:?}");
+    assert!(report.0 > 4 + 400 + 30, "{report:?}");
     let messages =
         pair.from_client.iter().filter(|(frame, _)| matches!(frame, Frame::SyncMessage(_))).count();
     assert!((1..=10).contains(&messages), "{messages} messages");
@@ -192,4 +192,53 @@ fn a_comparison_that_breaks_off_anywhere_begins_again() {
         pair.assert_even();
     }
     drop(feed);
+}
+
+/// Would go wrong: a catch-up by entity goes on in a feed that was restored meanwhile, and what moved to the end of the old feed is
+/// skipped for good.
+#[test]
+fn a_cursor_of_before_a_restore_is_of_no_use() {
+    use headwater::sync::relay::RelayConfig;
+    let small = RelayConfig { page_entries_max: 5, by_entity_behind_min: 1, ..RelayConfig::default() };
+    let feed = new_feed();
+    append(&feed, 5, (0..20).map(|of| change(of, 0)).collect());
+    append(&feed, 5, (0..5).map(|of| change(of, 1)).collect());
+    // The first pages of a catch-up: the entities that did not change again.
+    let limit = headwater_storage::PageLimit { entries_max: 10, bytes_max: usize::MAX };
+    let page = feed.read_by_entity(crate::pair::space(), headwater_storage::Seq::ZERO, None, limit).unwrap();
+    assert!(page.cursor.is_some());
+    let mut replica = FakeReplica::default();
+    let position = headwater_storage::Position { watermark: None, cursor: page.cursor };
+    replica.merge(page.rows.into_iter().map(|row| row.record).collect(), Some(position));
+    // The backup was made before the first five entities changed again, which is why they were not given yet.
+    let restored = new_feed();
+    append(&restored, 5, (0..20).map(|of| change(of, 0)).collect());
+    let config = crate::pair::client_config(&replica);
+    let mut pair = Pair::with(restored, replica, config, small);
+    pair.run();
+    pair.assert_even();
+}
+
+/// Would go wrong: a change leaves the outbox before the watermark covers it, and a relay that is restored to in between never
+/// gets it again, because both sides take themselves for even.
+#[test]
+fn what_no_watermark_covers_yet_is_pushed_again_to_a_restored_relay() {
+    let feed = new_feed();
+    append(&feed, 5, vec![change(1, 0)]);
+    let mut pair = Pair::new(feed, FakeReplica::default());
+    pair.run();
+    pair.faults.merges_wait = true;
+    pair.others_append(vec![change(2, 0)]);
+    pair.run();
+    pair.write(change(3, 0));
+    pair.run();
+    assert_eq!(pair.feed_rows().len(), 3, "pushed and acknowledged");
+    assert_eq!(pair.replica.outbox.len(), 1, "while its watermark is still before it");
+    let replica = std::mem::take(&mut pair.replica);
+    let restored = new_feed();
+    append(&restored, 5, vec![change(1, 0)]);
+    let mut pair = Pair::new(restored, replica);
+    pair.run();
+    pair.assert_even();
+    assert_eq!(pair.feed_rows().len(), 2);
 }

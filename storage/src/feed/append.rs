@@ -3,7 +3,7 @@
 //! What later entries of the transaction have to see (heads of feeds, entities, known changes) is gathered in memory and
 //! written once at the end, in key order: random keys cost redb several times what ordered ones do.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
@@ -30,7 +30,7 @@ pub(super) fn append_all(txn: &WriteTransaction, appends: Vec<Append>) -> Result
         spaces: txn.open_table(tables::SPACES)?,
         new_known: BTreeMap::new(),
         new_entities: BTreeMap::new(),
-        new_spaces: HashMap::new(),
+        new_spaces: BTreeMap::new(),
     };
     let appended =
         appends.into_iter().map(|append| batch.append(txn, append)).collect::<Result<Vec<_>, _>>()?;
@@ -47,8 +47,8 @@ struct Batch<'t> {
     new_known: BTreeMap<[u8; 52], u64>,
     /// space number, entity -> its state, and its last seq before this transaction (0 if it is new).
     new_entities: BTreeMap<[u8; 20], (EntityState, u64)>,
-    /// space -> its state, and whether it has to be written.
-    new_spaces: HashMap<SpaceId, (SpaceState, bool)>,
+    /// space -> its state, and whether it has to be written. Ordered, so that the same appends make the same file.
+    new_spaces: BTreeMap<SpaceId, (SpaceState, bool)>,
 }
 
 impl Batch<'_> {

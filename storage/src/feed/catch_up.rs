@@ -11,7 +11,7 @@ use super::tables::{self, SpaceState};
 use super::{CursorError, EntityPage, FeedRow, PageLimit, ReadError};
 use crate::error::StoreError;
 use crate::layout::{Fields, ordered_key};
-use crate::position::Seq;
+use crate::position::{ChainHash, Seq, Watermark};
 
 pub(super) fn page(
     txn: &ReadTransaction,
@@ -20,9 +20,13 @@ pub(super) fn page(
     cursor: Option<&[u8]>,
     limit: PageLimit,
 ) -> Result<EntityPage, ReadError> {
+    let begin = Cursor::begin(base.get(), &space.head);
     let start = match cursor {
-        Some(bytes) => Cursor::parse(bytes, base.get())?,
-        None => Cursor { base: base.get(), tail: base.get(), partial: None },
+        Some(bytes) => {
+            check(txn, space, base, bytes)?;
+            Cursor { reached: begin.reached, chain: begin.chain, ..Cursor::parse(bytes, base.get())? }
+        }
+        None => begin,
     };
     let mut at = start;
     let mut filling = Filling::new(limit);
@@ -131,13 +135,17 @@ impl Filling {
     }
 }
 
-/// Where a catch-up goes on.
+/// Where a catch-up goes on, and in which feed.
 #[derive(Clone, Copy)]
 struct Cursor {
     /// The seq that the catch-up began from.
     base: u64,
     /// All entities whose last change is up to here have been given.
     tail: u64,
+    /// A position that the feed had reached, and the beginning of its chain hash. A feed that is shorter, or has other contents up
+    /// to there, is not the one that the catch-up began in.
+    reached: u64,
+    chain: [u8; CHAIN_PREFIX_LEN],
     partial: Option<Partial>,
 }
 
@@ -151,17 +159,63 @@ struct Partial {
 }
 
 // A cursor:
-//   version u8 = 1 | base u64 | tail u64 | and if part of the next entity has been given: last u64 | given u64
-const CURSOR_VERSION: u8 = 1;
-const CURSOR_LEN: usize = 17;
-const CURSOR_PARTIAL_LEN: usize = 33;
+//   version u8 = 2 | base u64 | tail u64 | reached u64 | beginning of the chain hash at reached 16
+//   | and if part of the next entity has been given: last u64 | given u64
+const CURSOR_VERSION: u8 = 2;
+const CHAIN_PREFIX_LEN: usize = 16;
+const CURSOR_LEN: usize = 25 + CHAIN_PREFIX_LEN;
+const CURSOR_PARTIAL_LEN: usize = CURSOR_LEN + 16;
+
+/// A cursor with the progress of `cursor`, or none if there is none to go on from, that is of use only in a feed that has reached
+/// `head`. A replica that pushed up to there without pulling keeps it, so that an older copy of the feed is not taken for the same.
+///
+/// ```
+/// use headwater_storage::{FeedEpoch, Position, Seq, SpaceId, Watermark, cursor_beyond};
+/// let head = Watermark::start(SpaceId::from_name("home"), FeedEpoch::from_bytes([1; 16]));
+/// assert!(cursor_beyond(Seq::ZERO, None, &head).len() <= Position::CURSOR_LEN_MAX);
+/// ```
+pub fn cursor_beyond(base: Seq, cursor: Option<&[u8]>, head: &Watermark) -> Bytes {
+    let begin = Cursor::begin(base.get(), head);
+    let progress = cursor.and_then(|bytes| Cursor::parse(bytes, base.get()).ok());
+    progress
+        .map_or(begin, |progress| Cursor { reached: begin.reached, chain: begin.chain, ..progress })
+        .bytes()
+}
+
+/// Whether a cursor that began at `base` belongs to this feed.
+pub(super) fn check(
+    txn: &ReadTransaction,
+    space: &SpaceState,
+    base: Seq,
+    cursor: &[u8],
+) -> Result<(), ReadError> {
+    let cursor = Cursor::parse(cursor, base.get())?;
+    if cursor.reached == 0 || cursor.reached > space.head.seq.get() {
+        return Err(CursorError::OtherFeed.into());
+    }
+    let feed = txn.open_table(tables::FEED).map_err(StoreError::from)?;
+    let chain = tables::links_at(&feed, space.number, cursor.reached)?.chain;
+    if chain_prefix(&chain) == cursor.chain { Ok(()) } else { Err(CursorError::OtherFeed.into()) }
+}
+
+fn chain_prefix(chain: &ChainHash) -> [u8; CHAIN_PREFIX_LEN] {
+    let mut prefix = [0; CHAIN_PREFIX_LEN];
+    prefix.copy_from_slice(&chain.as_bytes()[..CHAIN_PREFIX_LEN]);
+    prefix
+}
 
 impl Cursor {
+    fn begin(base: u64, head: &Watermark) -> Self {
+        Self { base, tail: base, reached: head.seq.get(), chain: chain_prefix(&head.chain), partial: None }
+    }
+
     fn bytes(&self) -> Bytes {
         let mut bytes = Vec::with_capacity(CURSOR_PARTIAL_LEN);
         bytes.push(CURSOR_VERSION);
         bytes.extend_from_slice(&self.base.to_be_bytes());
         bytes.extend_from_slice(&self.tail.to_be_bytes());
+        bytes.extend_from_slice(&self.reached.to_be_bytes());
+        bytes.extend_from_slice(&self.chain);
         if let Some(partial) = self.partial {
             bytes.extend_from_slice(&partial.last.to_be_bytes());
             bytes.extend_from_slice(&partial.given.to_be_bytes());
@@ -180,6 +234,8 @@ impl Cursor {
         }
         let found = fields.u64().map_err(malformed)?;
         let tail = fields.u64().map_err(malformed)?;
+        let reached = fields.u64().map_err(malformed)?;
+        let chain = fields.array().map_err(malformed)?;
         let partial = if bytes.len() == CURSOR_PARTIAL_LEN {
             let last = fields.u64().map_err(malformed)?;
             Some(Partial { last, given: fields.u64().map_err(malformed)? })
@@ -194,6 +250,6 @@ impl Cursor {
             && partial.is_none_or(|partial| {
                 partial.last > tail && partial.given > base && partial.given < partial.last
             });
-        if ordered { Ok(Self { base, tail, partial }) } else { Err(CursorError::Malformed) }
+        if ordered { Ok(Self { base, tail, reached, chain, partial }) } else { Err(CursorError::Malformed) }
     }
 }

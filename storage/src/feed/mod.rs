@@ -15,6 +15,7 @@ mod writer;
 use bytes::Bytes;
 use thiserror::Error;
 
+pub use self::catch_up::cursor_beyond;
 pub use self::redb::{NewFeed, RedbFeed};
 pub use self::store::{FeedStore, RedbStore};
 pub use self::writer::WriterLimits;
@@ -130,6 +131,10 @@ pub enum CursorError {
     /// The bytes are not a cursor of this version. Begin the catch-up again, without a cursor.
     #[error("the cursor is not readable; begin the catch-up again without it")]
     Malformed,
+    /// The feed has not reached, or has other contents at, a position that the cursor was made beyond: it is another feed, or an
+    /// older copy. Compare heads instead.
+    #[error("the cursor belongs to another feed; compare heads instead")]
+    OtherFeed,
     /// The cursor belongs to a catch-up that began elsewhere. Begin again, without a cursor.
     #[error("the cursor belongs to a catch-up from seq {found}, not {expected}; begin again without it")]
     OtherBase {

@@ -16,7 +16,7 @@ use crate::error::StoreError;
 use crate::file::{Format, NewFile, OpenError, StoreFile, Written};
 use crate::id::{EntityId, SpaceId};
 use crate::layout::{entity_key, ordered_key};
-use crate::position::{ChainHash, Seq, Watermark};
+use crate::position::{ChainHash, Position, Seq, Watermark};
 
 const FORMAT: Format = Format { name: "headwater feed", version: 1, cache_bytes: 64 * 1024 * 1024 };
 
@@ -111,6 +111,24 @@ impl RedbFeed {
             let chain = chain_at(txn, space, &state, watermark.seq)?;
             Ok(if chain == watermark.chain { Standing::Known } else { Standing::Diverged })
         })
+    }
+
+    /// Whether a replica that is at `position` can go on from there: its watermark and its cursor both belong to this feed.
+    pub fn check_position(&self, space: SpaceId, position: &Position) -> Result<Standing, StoreError> {
+        let standing = match &position.watermark {
+            Some(watermark) => self.check(space, watermark)?,
+            None => Standing::Known,
+        };
+        let Some(cursor) = position.cursor.as_deref().filter(|_| standing == Standing::Known) else {
+            return Ok(standing);
+        };
+        let base = position.watermark.map_or(Seq::ZERO, |watermark| watermark.seq);
+        match self.read(space, |txn, state| catch_up::check(txn, state, base, cursor)) {
+            Ok(()) => Ok(Standing::Known),
+            Err(ReadError::Cursor(_)) => Ok(Standing::Diverged),
+            Err(ReadError::NoSuchSpace { .. }) => Ok(Standing::NoSuchSpace),
+            Err(ReadError::Store(error)) => Err(error),
+        }
     }
 
     /// A page of the changes after `after`, in the order of their seqs.

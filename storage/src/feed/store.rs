@@ -11,7 +11,7 @@ use super::{
 };
 use crate::error::StoreError;
 use crate::id::{EntityId, SpaceId};
-use crate::position::{Seq, Watermark};
+use crate::position::{Position, Seq, Watermark};
 
 /// A feed store on one of its backends. Cheap to clone; all clones are the same store.
 ///
@@ -93,6 +93,13 @@ impl FeedStore {
     pub async fn check(&self, space: SpaceId, watermark: &Watermark) -> Result<Standing, StoreError> {
         match self {
             Self::Redb(redb) => redb.feed.check(space, watermark),
+        }
+    }
+
+    /// Whether a replica that is at `position` can go on from there: its watermark and its cursor both belong to this feed.
+    pub async fn check_position(&self, space: SpaceId, position: &Position) -> Result<Standing, StoreError> {
+        match self {
+            Self::Redb(redb) => redb.feed.check_position(space, position),
         }
     }
 

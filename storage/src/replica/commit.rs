@@ -136,6 +136,13 @@ pub(super) struct Staged {
     pub(super) outbox_left: u64,
 }
 
+impl Staged {
+    /// How many changes wait in the outbox after this, if `before` did before it.
+    pub(super) fn waiting_after(&self, before: u64) -> u64 {
+        before.saturating_add(self.outbox.len() as u64).saturating_sub(self.outbox_left)
+    }
+}
+
 /// Writes `commit` into `txn`. The caller holds the writer lock, so `names` is what the file says.
 pub(super) fn write(txn: &WriteTransaction, names: &Names, commit: &Commit) -> Result<Staged, StoreError> {
     let known = names.space(commit.space);
@@ -172,6 +179,11 @@ pub(super) fn write(txn: &WriteTransaction, names: &Names, commit: &Commit) -> R
         }
     }
     step.write_collections(txn)?;
+    if !step.staged.outbox.is_empty() || step.staged.outbox_left > 0 {
+        let waiting = step.staged.waiting_after(known.map_or(0, |space| space.outbox_len));
+        let mut outbox = txn.open_table(tables::OUTBOX)?;
+        outbox.insert(&ordered_key(number, 0), &tables::counter_value(waiting))?;
+    }
     Ok(step.staged)
 }
 

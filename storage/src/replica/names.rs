@@ -36,12 +36,8 @@ impl Names {
         for row in txn.open_table(tables::SPACES)?.iter()? {
             let (key, value) = row?;
             let (number, _) = tables::parse_space(value.value())?;
-            let range = ordered_key(number, 0)..=ordered_key(number, u64::MAX);
-            let mut outbox_len = 0;
-            for row in outbox.range::<&[u8; 12]>(range.start()..=range.end())? {
-                row?;
-                outbox_len += 1;
-            }
+            let waiting = outbox.get(&ordered_key(number, 0))?;
+            let outbox_len = waiting.map_or(Ok(0), |value| tables::parse_counter(value.value()))?;
             names.spaces.insert(SpaceId::from_bytes(*key.value()), SpaceEntry { number, outbox_len });
             names.last_space = names.last_space.max(number);
         }
@@ -95,8 +91,7 @@ impl Names {
     pub(super) fn learn(&mut self, staged: &Staged) {
         let (space, number) = staged.space;
         let entry = self.spaces.entry(space).or_insert(SpaceEntry { number, outbox_len: 0 });
-        let joined = entry.outbox_len.saturating_add(staged.outbox.len() as u64);
-        entry.outbox_len = joined.saturating_sub(staged.outbox_left);
+        entry.outbox_len = staged.waiting_after(entry.outbox_len);
         self.last_space = self.last_space.max(number);
         for (name, collection) in &staged.collections {
             self.add_collection(number, name.clone(), *collection);

@@ -45,6 +45,7 @@ pub(super) const CHANGES: TableDefinition<&[u8; 24], &[u8]> = TableDefinition::n
 // outbox_v1: the changes that the relay has not acknowledged yet.
 //   key:   space number u32 | outbox seq u64
 //   value: entity 16 | change number u32 | collection number u32
+// The key (space, 0) holds how many of the space's changes wait (u64), then zeros, so that opening does not count them.
 // The key (0, 0) holds the counter instead: the last outbox seq given out (u64), then zeros. It is here and not in
 // meta_v1 so that a local write touches one table less.
 pub(super) const OUTBOX: TableDefinition<&[u8; 12], &[u8; 24]> = TableDefinition::new("outbox_v1");

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use headwater_storage::{ChangeRecord, CollectionName, EntityId, Position, SpaceId, Watermark};
+use headwater_storage::{ChangeRecord, CollectionName, EntityId, Position, Seq, SpaceId, Watermark};
 
 use super::space::{Pace, Pull, Pushed, Step, Work};
 use super::{ClientSession, Fatal, Output, Phase};
@@ -157,15 +157,22 @@ impl ClientSession {
             return Err(Fatal::new(ErrorCode::MalformedFrame, "an Ack that does not fit its push"));
         }
         let mut incomplete = false;
+        let mut last = Seq::ZERO;
         for result in &ack.results {
             match result {
-                AckResult::Accepted(_) => self.round.pushed += 1,
-                AckResult::Duplicate(_) => {}
+                AckResult::Accepted(seq) => {
+                    self.round.pushed += 1;
+                    last = last.max(*seq);
+                }
+                AckResult::Duplicate(seq) => last = last.max(*seq),
                 // A change whose dependencies were refused for good will lack them for good.
                 AckResult::Refused { code: ErrorCode::MissingDeps, .. }
                 | AckResult::Refused { retry: Retry::Never, .. } => self.round.rejected += 1,
                 AckResult::Refused { .. } => incomplete = true,
             }
+        }
+        if let Some(space) = self.spaces.get_mut(index) {
+            space.store_from = space.store_from.max(last);
         }
         if let Some(compare) = self.comparing(index) {
             compare.incomplete |= incomplete;
@@ -178,7 +185,7 @@ impl ClientSession {
 
     /// Does what can be done now: sends what waits, lists, loads, fetches, and ends the comparison.
     pub(super) fn compare_on(&mut self, now: Time, index: usize) {
-        if self.phase != Phase::Ready || self.drained.is_some() {
+        if self.phase != Phase::Ready {
             return;
         }
         let Some(space) = self.spaces.get_mut(index) else { return };
@@ -210,14 +217,14 @@ impl ClientSession {
         if over && incomplete {
             self.compare_incomplete(now, index);
         } else if over {
-            let position = Position { watermark: target, cursor: None };
-            space.position = position.clone();
+            space.position = Position { watermark: target, cursor: None };
+            let position = space.position_to_store();
             self.queue(
                 index,
                 Work::Merge {
                     entries: Vec::new(),
                     bytes: 0,
-                    position: Some(position),
+                    position,
                     frames: 0,
                     pace: Pace::Prompt,
                     step: Step::CompareEnd,

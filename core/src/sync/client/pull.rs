@@ -16,11 +16,16 @@ const UNTOLD_FRAMES_MAX: u64 = 64;
 const TELL_AFTER_MS: u64 = 500;
 
 impl ClientSession {
-    pub(super) fn opened(&mut self, opened: &Opened) -> Result<(), Fatal> {
+    pub(super) fn opened(&mut self, now: Time, opened: &Opened) -> Result<(), Fatal> {
         let index = self.known_space(opened.space)?;
         let Some(space) = self.spaces.get_mut(index) else { return Ok(()) };
         if !matches!(space.pull, Pull::Opening) {
             return Err(Fatal::new(ErrorCode::UnexpectedFrame, "Opened for a space that is open"));
+        }
+        if opened.standing == OpenedStanding::Refused {
+            let (retry, retry_after_ms) = space.refusal.take().unwrap_or((Retry::Later, None));
+            self.pull_refused(now, index, retry, retry_after_ms);
+            return Ok(());
         }
         let behind = opened.head.map_or(Seq::ZERO, |head| head.seq) > space.seq();
         space.pull = match opened.standing {
@@ -28,7 +33,8 @@ impl ClientSession {
             OpenedStanding::Resume if behind || space.position.cursor.is_some() => Pull::CatchingUp,
             OpenedStanding::Resume => Pull::Current,
             OpenedStanding::Empty if space.position.watermark.is_none() => Pull::Current,
-            OpenedStanding::Empty | OpenedStanding::Reconcile => {
+            OpenedStanding::Empty | OpenedStanding::Reconcile | OpenedStanding::Refused => {
+                space.push.restart = true;
                 Pull::Comparing(Box::new(Compare::new(opened.head)))
             }
         };
@@ -59,10 +65,12 @@ impl ClientSession {
             }
             Pull::CatchingUp | Pull::Current => {}
         }
-        let position = if compared { None } else { Some(next_position(space, &changes)?) };
-        if let Some(position) = &position {
-            space.position = position.clone();
+        let mut position = None;
+        if !compared {
+            space.position = next_position(space, &changes)?;
+            position = space.position_to_store();
         }
+        let covered = space.covered();
         let id = space.id;
         let count = changes.entries.len() as u64;
         if matches!(changes.part, Part::Page | Part::LastPage) {
@@ -86,6 +94,10 @@ impl ClientSession {
         let work =
             Work::Merge { entries: changes.entries, bytes, position, frames: 1, pace, step: Step::None };
         self.queue(index, work);
+        if !covered.is_empty() {
+            let work = Work::Acknowledge { acknowledged: covered, refused: Vec::new(), position: None };
+            self.queue(index, work);
+        }
         Ok(())
     }
 
@@ -202,18 +214,19 @@ impl ClientSession {
         let Some(space) = self.spaces.get_mut(index) else { return };
         let Some(merging) = space.merging.take_if(|merging| merging.ticket == ticket) else { return };
         space.seen.frames += merging.frames;
-        // Everything behind the failed merge must not move the position past it. Acknowledgements still count.
+        // Everything behind the failed merge must not move the position past it, and what it would have covered is not.
         space.work.retain_mut(|work| match work {
             Work::Merge { frames, .. } => {
                 space.seen.frames += *frames;
                 false
             }
-            Work::Acknowledge { position, .. } => {
+            Work::Acknowledge { refused, position, .. } => {
                 *position = None;
-                true
+                !refused.is_empty()
             }
         });
         space.position = Position { watermark: space.durable, cursor: None };
+        space.push.restart = true;
         self.pull_refused(now, index, retry, None);
         self.error(Some(id), ErrorCode::StoreUnavailable, reason, retry);
         self.work_on(index);

@@ -3,7 +3,7 @@
 use headwater_storage::{ChangeRecord, OutboxEntry, OutboxSeq, Position, Refusal, SpaceId};
 
 use super::space::{InFlight, Pull, Pushed, Work};
-use super::{ClientSession, Direction, Fatal, Output, Phase};
+use super::{ClientSession, Direction, Fatal, Mode, Output, Phase};
 use crate::sync::Time;
 use crate::wire::{Ack, AckResult, ErrorCode, FRAME_OVERHEAD_BYTES, Frame, Retry, encoded_entry_bytes};
 
@@ -17,7 +17,7 @@ impl ClientSession {
 
     /// Sends what the window has room for, and asks for more of the outbox.
     pub(super) fn push_on(&mut self, index: usize) {
-        if self.phase != Phase::Ready || self.drained.is_some() || self.config.direction == Direction::Pull {
+        if self.phase != Phase::Ready || self.config.direction == Direction::Pull {
             return;
         }
         let Some(space) = self.spaces.get_mut(index) else { return };
@@ -33,12 +33,14 @@ impl ClientSession {
             space.push.refused_for_now = false;
             let unsent = space.push.ready.len() as u64;
             space.push.ready.clear();
+            space.push.held.clear();
             space.push.allowance = space.push.allowance.map(|allowance| allowance.saturating_add(unsent));
             space.push.read_to = OutboxSeq::ZERO;
             space.push.exhausted = false;
         }
         self.send_ready(index);
         self.read_outbox(index);
+        self.pull_what_covers(index);
     }
 
     pub(super) fn outbox_read(&mut self, id: SpaceId, entries: Vec<OutboxEntry>, exhausted: bool) {
@@ -76,6 +78,7 @@ impl ClientSession {
 
     pub(super) fn acknowledged(&mut self, now: Time, ack: Ack) -> Result<(), Fatal> {
         let retry_after_ms = self.config.retry_after_ms;
+        let push_only = self.config.direction == Direction::Push;
         let index = self.known_space(ack.space)?;
         let Some(space) = self.spaces.get_mut(index) else { return Ok(()) };
         let Some(in_flight) = space.push.in_flight.remove(&ack.push_id) else {
@@ -90,11 +93,27 @@ impl ClientSession {
         if seqs.len() != ack.results.len() {
             return Err(Fatal::new(ErrorCode::MalformedFrame, "an Ack that does not fit its push"));
         }
+        // A watermark counts only as long as every change before it was, or will be, merged.
+        let pulls = matches!(space.pull, Pull::Current | Pull::CatchingUp);
+        let moves = |seq| space.position.cursor.is_none() && seq > space.seq();
+        let watermark = ack.watermark.filter(|watermark| pulls && moves(watermark.seq));
+        let mut position = None;
+        if let Some(watermark) = watermark {
+            space.position = Position { watermark: Some(watermark), cursor: None };
+            position = space.position_to_store();
+        }
+        // Without a pull, now or later, no watermark will ever cover what is pushed.
+        let pull_is_over = matches!(space.pull, Pull::Failed { retry_at: None, .. } | Pull::Refused);
+        let holds = !push_only && !pull_is_over;
+        let mut pushed = 0;
         let mut acknowledged = Vec::with_capacity(seqs.len());
         let mut refused = Vec::new();
         for (seq, result) in seqs.into_iter().zip(ack.results) {
             match result {
-                AckResult::Accepted(_) | AckResult::Duplicate(_) => acknowledged.push(seq),
+                AckResult::Accepted(at) | AckResult::Duplicate(at) => {
+                    pushed += 1;
+                    if holds { space.push.held.push((seq, at)) } else { acknowledged.push(seq) }
+                }
                 AckResult::Refused { code, retry: Retry::Never, message } => {
                     refused.push((seq, Refusal { code: code.number(), message }));
                 }
@@ -104,16 +123,17 @@ impl ClientSession {
                 }
             }
         }
-        self.round.pushed += acknowledged.len() as u64;
-        self.round.rejected += refused.len() as u64;
-        // A watermark counts only as long as every change before it was, or will be, merged.
-        let pulls = matches!(space.pull, Pull::Current | Pull::CatchingUp);
-        let moves = |seq| space.position.cursor.is_none() && seq > space.seq();
-        let watermark = ack.watermark.filter(|watermark| pulls && moves(watermark.seq));
-        let position = watermark.map(|watermark| Position { watermark: Some(watermark), cursor: None });
-        if let Some(position) = &position {
-            space.position = position.clone();
+        if !holds
+            && pushed > 0
+            && let Some(cursor) = ack.cursor
+        {
+            // The relay may be restored to before this push; the cursor is of no use then, and the heads are compared.
+            space.position = Position { watermark: space.durable, cursor: Some(cursor) };
+            position = Some(space.position.clone());
         }
+        acknowledged.extend(space.covered());
+        self.round.pushed += pushed;
+        self.round.rejected += refused.len() as u64;
         if position.is_some() || !acknowledged.is_empty() || !refused.is_empty() {
             self.queue(index, Work::Acknowledge { acknowledged, refused, position });
         }
@@ -141,6 +161,17 @@ impl ClientSession {
         self.pushes += 1;
         self.outputs.push_back(Output::Transmit(frame));
         Ok(())
+    }
+
+    /// A session that does not follow the feed gets what lies between its position and its own pushes by opening again.
+    fn pull_what_covers(&mut self, index: usize) {
+        let once = self.config.mode == Mode::Once;
+        let Some(space) = self.spaces.get(index) else { return };
+        let pushed = space.push.in_flight.is_empty() && space.push.ready.is_empty() && !space.push.reading;
+        let held = !space.push.held.is_empty();
+        if once && held && pushed && matches!(space.pull, Pull::Current) && space.is_stored() {
+            self.open(index);
+        }
     }
 
     fn send_ready(&mut self, index: usize) {

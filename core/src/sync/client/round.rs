@@ -59,11 +59,14 @@ impl ClientSession {
         for space in &mut self.spaces {
             space.round = SpaceRound::default();
         }
+        if !again {
+            // Before the report: whoever waits for that looks at the state next.
+            self.tell_state();
+        }
         self.event(Event::Report { pushed, pulled, rejected });
         if again {
             self.sync_now();
         } else if self.config.mode == Mode::Once {
-            self.tell_state();
             self.done();
         }
         again
@@ -125,7 +128,10 @@ impl Space {
             || self.round.push_to.is_some_and(|last| {
                 let ready = self.push.ready.front().is_some_and(|entry| entry.seq <= last);
                 let in_flight = self.push.in_flight.values().any(|push| push.holds_up_to(last));
-                !ready && !in_flight && !self.push.restart
+                // While the pull fails nothing can be covered; that error was reported.
+                let covers = !matches!(self.pull, Pull::Failed { .. });
+                let held = covers && self.push.held.iter().any(|(entry, _)| *entry <= last);
+                !ready && !in_flight && !held && !self.push.restart
             });
         pulled && pushed && self.is_stored()
     }

@@ -6,6 +6,7 @@ use headwater_storage::{ChangeRecord, OutboxEntry, OutboxSeq, Position, Refusal,
 
 use super::compare::Compare;
 use crate::sync::{Ticket, Time};
+use crate::wire::Retry;
 
 /// One space of one connection.
 #[derive(Debug)]
@@ -16,10 +17,14 @@ pub(super) struct Space {
     /// The watermark that the driver is known to have.
     pub(super) durable: Option<Watermark>,
     pub(super) pull: Pull,
+    /// What the last error frame said while an answer to `Open` was awaited: whether, and when, to try again.
+    pub(super) refusal: Option<(Retry, Option<u64>)>,
     /// Merges and acknowledgements that wait behind the merge that is under way.
     pub(super) work: VecDeque<Work>,
     pub(super) merging: Option<Merging>,
     pub(super) seen: SeenFrames,
+    /// Positions below this are not stored: what was pushed in a comparison lies up to here, and must be covered with them.
+    pub(super) store_from: Seq,
     /// Changes that came in this catch-up.
     pub(super) caught_up: u64,
     pub(super) push: Push,
@@ -116,6 +121,10 @@ pub(super) struct Push {
     pub(super) ready: VecDeque<OutboxEntry>,
     /// push id -> what it holds.
     pub(super) in_flight: BTreeMap<u64, InFlight>,
+    /// Acknowledged entries that stay in the outbox until this replica's watermark covers them, with their seqs in the feed. A
+    /// relay that is restored to between the two is then noticed: either the watermark is not known any more, or the
+    /// entries are pushed again.
+    pub(super) held: Vec<(OutboxSeq, Seq)>,
     /// Something stays in the outbox to be tried again.
     pub(super) refused_for_now: bool,
     pub(super) retry_at: Option<Time>,
@@ -159,9 +168,11 @@ impl Space {
             durable: position.watermark,
             position,
             pull: Pull::Opening,
+            refusal: None,
             work: VecDeque::new(),
             merging: None,
             seen: SeenFrames::default(),
+            store_from: Seq::ZERO,
             caught_up: 0,
             push: Push { allowance, ..Push::default() },
             round: SpaceRound::default(),
@@ -171,12 +182,27 @@ impl Space {
     /// Forgets what belongs to the last opening.
     pub(super) fn reopen(&mut self) {
         self.pull = Pull::Opening;
+        self.refusal = None;
         self.seen = SeenFrames::default();
         self.caught_up = 0;
     }
 
     pub(super) fn seq(&self) -> Seq {
         self.position.watermark.map_or(Seq::ZERO, |watermark| watermark.seq)
+    }
+
+    /// The position as the driver may store it.
+    pub(super) fn position_to_store(&self) -> Option<Position> {
+        (self.seq() >= self.store_from).then(|| self.position.clone())
+    }
+
+    /// Takes the held entries that the position covers now.
+    pub(super) fn covered(&mut self) -> Vec<OutboxSeq> {
+        if self.position.cursor.is_some() || self.position_to_store().is_none() {
+            return Vec::new();
+        }
+        let seq = self.seq();
+        self.push.held.extract_if(.., |(_, at)| *at <= seq).map(|(entry, _)| entry).collect()
     }
 
     /// Whether nothing waits to be stored.

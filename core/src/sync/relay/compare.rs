@@ -276,10 +276,12 @@ impl Comparing {
                     .extend(portions.into_iter().map(|portion| Outgoing::Changes(Part::Reconcile, portion)));
                 self.outgoing.push_back(Outgoing::Message(SyncMessage { message: step.message, ..message }));
             }
-            Ok(None) => {
+            Ok(None) if sync.in_sync() => {
+                let heads = sync.heads_message();
                 self.documents.remove(&message.entity);
+                self.outgoing.push_back(Outgoing::Message(SyncMessage { message: heads, ..message }));
             }
-            Err(_) => self.give_up(message),
+            Ok(None) | Err(_) => self.give_up(message),
         }
     }
 

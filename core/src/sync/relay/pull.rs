@@ -47,7 +47,7 @@ impl RelaySession {
             Some(index) => index,
             None if self.spaces.len() as u64 >= self.limits.spaces_max => {
                 let message = format!("at most {} spaces on one connection", self.limits.spaces_max);
-                self.recoverable(open.space, ErrorCode::TooManySpaces, &message);
+                self.open_refused(open.space, ErrorCode::TooManySpaces, message);
                 return Ok(());
             }
             None => {
@@ -77,7 +77,7 @@ impl RelaySession {
         let behind_min = self.config.by_entity_behind_min;
         let Some(space) = self.space_mut(id).filter(|space| space.is_opening()) else { return Ok(()) };
         space.head = head.map_or(Seq::ZERO, |head| head.seq);
-        let knows_a_feed = space.sent.watermark.is_some();
+        let knows_a_feed = space.sent.watermark.is_some() || space.sent.cursor.is_some();
         let standing = match standing {
             Standing::Known if head.is_some() => OpenedStanding::Resume,
             _ if !knows_a_feed && head.is_none() => OpenedStanding::Empty,
@@ -90,7 +90,7 @@ impl RelaySession {
                 space.sent = Position { watermark: head, cursor: None };
                 space.flow = Flow::Comparing;
             }
-            OpenedStanding::Empty => {
+            OpenedStanding::Empty | OpenedStanding::Refused => {
                 space.sent = Position::default();
                 space.flow = space.at_rest();
             }
@@ -119,6 +119,8 @@ impl RelaySession {
             self.spaces.remove(index);
         }
         self.recoverable(id, code, &message);
+        // Every Open has its Opened, so that the client can tell this error from those of an opening before.
+        self.transmit(&Frame::Opened(Opened { space: id, standing: OpenedStanding::Refused, head: None }));
     }
 
     pub(super) fn page_read(&mut self, id: SpaceId, ticket: Ticket, page: PageRead) {
@@ -214,8 +216,7 @@ impl RelaySession {
             space.flow = Flow::CatchingUp { reading: None };
             space.started_at = space.sent_seq();
             space.entries_sent = 0;
-            // How much was dropped is not known; reading the feed tells.
-            space.head = space.head.max(space.sent_seq().next());
+            // How much was dropped is not known, and it may have been read already: the page says where the feed ends.
             self.read_on(id);
         }
     }

@@ -1,6 +1,6 @@
 //! From the client to the feed: a push, the append that the driver makes of it, and the acknowledgement.
 
-use headwater_storage::{Appended, ChangeRecord, Placement, SpaceId};
+use headwater_storage::{Appended, ChangeRecord, Placement, SpaceId, cursor_beyond};
 
 use super::space::{Flow, PendingPush};
 use super::{Fatal, Output, RelaySession};
@@ -61,6 +61,7 @@ impl RelaySession {
         let Some(pending) = space.pushes.remove(&push_id) else { return Ok(()) };
         let results = settle(pending.results, appended, checks)
             .ok_or_else(|| Fatal::new(ErrorCode::Internal, "the store's receipt does not fit the push"))?;
+        let (sent_seq, sent_cursor) = (space.sent_seq(), space.sent.cursor.clone());
         let mut watermark = None;
         if let Some(appended) = appended {
             space.head = space.head.max(appended.head().seq);
@@ -79,7 +80,11 @@ impl RelaySession {
         space.comparing.learn(&taken);
         self.pushed_bytes = self.pushed_bytes.saturating_sub(pending.bytes);
         self.pushes = self.pushes.saturating_sub(1);
-        self.transmit(&Frame::Ack(Ack { space: id, push_id, results, watermark }));
+        let cursor = match (watermark, appended) {
+            (None, Some(appended)) => Some(cursor_beyond(sent_seq, sent_cursor.as_deref(), &appended.head())),
+            _ => None,
+        };
+        self.transmit(&Frame::Ack(Ack { space: id, push_id, results, watermark, cursor }));
         self.compare_on(id);
         self.close_if_drained();
         Ok(())

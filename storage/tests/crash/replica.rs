@@ -1,0 +1,257 @@
+//! The replica store as a subject: its script, and all that can be seen of it.
+
+use headwater_storage::testing::{Dice, SimulatedDisk};
+use headwater_storage::{
+    Bytes, ChainHash, ChangeHash, ChangeRecord, CollectionName, Commit, CommitDurability, CommitError,
+    DeviceId, Direction, EntityId, EntitySync, EntityWrite, FeedEpoch, NewChange, NewReplica, OpenError,
+    Outbox, OutboxEntry, OutboxSeq, PayloadKind, Position, Refusal, ReplicaStore, Seq, SetAside, SpaceId,
+    StoreError, StoredChange, Watermark,
+};
+
+use crate::run::{Act, Subject};
+
+pub(crate) struct Replica;
+
+#[derive(Debug, PartialEq)]
+pub(crate) struct State {
+    device: DeviceId,
+    spaces: Vec<SpaceState>,
+}
+
+#[derive(Debug, PartialEq)]
+struct SpaceState {
+    space: SpaceId,
+    position: Position,
+    collections: Vec<Collection>,
+    entities: Vec<Entity>,
+    outbox: Vec<OutboxEntry>,
+    outbox_len: u64,
+    set_aside: Vec<SetAside>,
+}
+
+/// A collection, how many rows it counts, and its rows.
+type Collection = (CollectionName, u64, Vec<(EntityId, Bytes)>);
+
+/// An entity, its collection, how it stands towards the relay, and its changes.
+type Entity = (EntityId, CollectionName, Option<EntitySync>, Vec<StoredChange>);
+
+impl Subject for Replica {
+    type Store = ReplicaStore;
+    type Step = Commit;
+    type State = State;
+
+    fn open(disk: SimulatedDisk) -> Result<ReplicaStore, OpenError> {
+        ReplicaStore::open_backend(disk, NewReplica { device: DeviceId::from_bytes([1; 16]), created_ms: 1 })
+    }
+
+    fn script(seed: u64) -> Vec<Act<Commit>> {
+        if seed == 0 { fixed() } else { random(&mut Dice::new(seed)) }
+    }
+
+    fn durable(commit: &Commit) -> bool {
+        let queued = |write: &EntityWrite| write.changes.iter().any(|change| change.outbox == Outbox::Queue);
+        commit.durability == CommitDurability::Immediate
+            || commit.writes.iter().any(queued)
+            || !commit.refused.is_empty()
+            || !commit.set_aside.is_empty()
+    }
+
+    fn apply(store: &ReplicaStore, commit: &Commit) -> Result<Vec<u64>, StoreError> {
+        match store.commit(commit.clone()) {
+            Ok(committed) => Ok(committed.outbox.into_iter().map(OutboxSeq::get).collect()),
+            Err(CommitError::Store(error)) => Err(error),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    fn further(seed: u64) -> Vec<Commit> {
+        let tag = seed.to_be_bytes()[7];
+        let mut queued = local(1, &[(tag, tag, 30)]);
+        queued.set_aside.push(aside(tag, 9));
+        vec![queued, acknowledge(1, &[1, 2, 3, 4, 5, 6, 7, 8]), page(2, &[(tag, 1)], 100)]
+    }
+
+    fn state(store: &ReplicaStore) -> Result<State, StoreError> {
+        // Spaces come from memory, so a poisoned store has to be asked for something else as well.
+        store.position(space(1))?;
+        let spaces = store.spaces().into_iter().map(|space| space_state(store, space));
+        Ok(State { device: store.device_id(), spaces: spaces.collect::<Result<_, _>>()? })
+    }
+
+    fn verify(store: &ReplicaStore, state: &State) {
+        for found in &state.spaces {
+            assert_eq!(found.outbox_len, found.outbox.len() as u64, "the outbox is counted wrongly");
+            assert!(found.outbox.is_sorted_by(|a, b| a.seq < b.seq));
+            let last = found.outbox.last().map(|entry| entry.seq);
+            assert_eq!(store.outbox_last(found.space).unwrap(), last);
+            for (name, count, rows) in &found.collections {
+                assert_eq!(*count, rows.len() as u64, "the rows are counted wrongly");
+                for (entity, row) in rows {
+                    let expected = Some((name.clone(), row.clone()));
+                    assert_eq!(store.find(found.space, *entity).unwrap(), expected);
+                }
+            }
+            for (entity, _, sync, changes) in &found.entities {
+                let waiting: Vec<_> =
+                    found.outbox.iter().filter(|entry| entry.record.entity == *entity).collect();
+                assert_eq!(sync.map(|sync| sync.waiting), Some(waiting.len() as u32));
+                for entry in waiting {
+                    assert!(changes.iter().any(|change| change.hash == entry.record.hash));
+                }
+            }
+        }
+    }
+}
+
+fn space_state(store: &ReplicaStore, space: SpaceId) -> Result<SpaceState, StoreError> {
+    let mut collections = Vec::new();
+    for name in store.collections(space) {
+        let (count, rows) = (store.count(space, &name)?, store.rows(space, &name, None, 1000)?);
+        collections.push((name, count, rows));
+    }
+    let mut entities = Vec::new();
+    for (entity, collection) in store.entities(space, None, 1000)? {
+        let sync = store.entity_sync(space, entity)?;
+        entities.push((entity, collection, sync, store.changes(space, entity)?));
+    }
+    Ok(SpaceState {
+        space,
+        position: store.position(space)?,
+        collections,
+        entities,
+        outbox: store.outbox(space, OutboxSeq::ZERO, 1000, 1 << 30)?,
+        outbox_len: store.outbox_len(space),
+        set_aside: store.set_aside(space)?,
+    })
+}
+
+/// First write, local edits, a page merged with its position, acknowledgements, a refusal, changes set aside.
+fn fixed() -> Vec<Act<Commit>> {
+    let mut refused = Commit::new(space(1), 50);
+    refused.refused.push((OutboxSeq::new(4), Refusal { code: 7, message: "no write grant".to_owned() }));
+    let mut moved = local(1, &[(1, 14, 40)]);
+    moved.writes[0].collection = collection(1);
+    let mut set_aside = page(1, &[(9, 15)], 7);
+    set_aside.set_aside.push(aside(9, 16));
+    [
+        Act::Do(local(1, &[(1, 1, 20)])),
+        Act::Do(local(1, &[(1, 2, 600), (2, 3, 20), (3, 4, 5000)])),
+        Act::Do(page(1, &[(4, 5), (5, 6), (6, 7), (7, 8)], 4)),
+        Act::Do(acknowledge(1, &[1])),
+        Act::Do(acknowledge(1, &[2])),
+        Act::Do(local(2, &[(1, 9, 20)])),
+        Act::Do(refused),
+        Act::Do(acknowledge(1, &[3])),
+        Act::Reopen,
+        Act::Do(page(1, &[(1, 10), (8, 11)], 6)),
+        Act::Do(acknowledge(2, &[5])),
+        Act::Do(moved),
+        Act::Do(set_aside),
+        Act::Do(acknowledge(1, &[6])),
+    ]
+    .to_vec()
+}
+
+fn random(dice: &mut Dice) -> Vec<Act<Commit>> {
+    let mut queued = 0;
+    let mut acts = Vec::new();
+    for number in 0..8 + dice.below(25) {
+        let at = 1 + dice.below(3) as u8;
+        let hash = |part: u64| (number * 5 + part) as u8;
+        acts.push(match dice.below(8) {
+            0 if number > 0 => Act::Reopen,
+            0..=2 => {
+                let count = 1 + dice.below(4);
+                queued += count;
+                let writes: Vec<_> =
+                    (0..count).map(|part| (dice.below(12) as u8, hash(part), 1 << dice.below(15))).collect();
+                let mut commit = local(at, &writes);
+                commit.writes[0].collection = collection(dice.below(2) as u8);
+                Act::Do(commit)
+            }
+            3 | 4 => {
+                let count = 1 + dice.below(5);
+                let rows: Vec<_> = (0..count).map(|part| (dice.below(12) as u8, hash(part))).collect();
+                Act::Do(page(at, &rows, number))
+            }
+            5 | 6 => {
+                let seqs: Vec<_> = (0..1 + dice.below(3)).map(|_| 1 + dice.below(queued + 1)).collect();
+                Act::Do(acknowledge(at, &seqs))
+            }
+            _ => {
+                let mut commit = Commit::new(space(at), number);
+                commit.set_aside.push(aside(dice.below(12) as u8, hash(0)));
+                let refusal = Refusal { code: 1, message: "no".to_owned() };
+                commit.refused.push((OutboxSeq::new(1 + dice.below(queued + 1)), refusal));
+                Act::Do(commit)
+            }
+        });
+    }
+    acts
+}
+
+/// Local changes: entity, hash, length of the payload.
+fn local(at: u8, changes: &[(u8, u8, usize)]) -> Commit {
+    let mut commit = Commit::new(space(at), 10);
+    for (entity, hash, len) in changes {
+        commit.writes.push(write(*entity, *hash, *len, Outbox::Queue));
+    }
+    commit
+}
+
+/// A page from the relay, with the position after it: entity, hash.
+fn page(at: u8, changes: &[(u8, u8)], seq: u64) -> Commit {
+    let mut commit = Commit::new(space(at), 20);
+    for (entity, hash) in changes {
+        commit.writes.push(write(*entity, *hash, 100, Outbox::Skip));
+    }
+    let chain = ChainHash::from_bytes([seq as u8; 32]);
+    let watermark = Watermark { epoch: FeedEpoch::from_bytes([1; 16]), seq: Seq::new(seq), chain };
+    commit.position =
+        Some(Position { watermark: Some(watermark), cursor: Some(Bytes::from(vec![seq as u8; 9])) });
+    commit
+}
+
+fn acknowledge(at: u8, seqs: &[u64]) -> Commit {
+    let mut commit = Commit::new(space(at), 30);
+    commit.acknowledged = seqs.iter().copied().map(OutboxSeq::new).collect();
+    commit.durability = CommitDurability::Deferred;
+    commit
+}
+
+fn write(entity: u8, hash: u8, len: usize, outbox: Outbox) -> EntityWrite {
+    EntityWrite {
+        entity: EntityId::from_bytes([entity; 16]),
+        collection: collection(0),
+        changes: vec![NewChange {
+            kind: PayloadKind::Change,
+            hash: ChangeHash::from_bytes([hash; 32]),
+            payload: Bytes::from(vec![hash; len]),
+            outbox,
+        }],
+        row: Some(Bytes::from(vec![hash; 40])),
+    }
+}
+
+fn aside(entity: u8, hash: u8) -> SetAside {
+    SetAside {
+        record: ChangeRecord {
+            entity: EntityId::from_bytes([entity; 16]),
+            collection: collection(0),
+            kind: PayloadKind::Change,
+            hash: ChangeHash::from_bytes([hash; 32]),
+            payload: Bytes::from_static(b"aside"),
+        },
+        direction: Direction::FromRelay,
+        reason: Refusal { code: 3, message: "not readable".to_owned() },
+        time_ms: 5,
+    }
+}
+
+fn space(number: u8) -> SpaceId {
+    SpaceId::from_bytes([number; 16])
+}
+
+fn collection(number: u8) -> CollectionName {
+    CollectionName::new(["bags", "cups"][usize::from(number)]).unwrap()
+}

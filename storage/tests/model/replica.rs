@@ -1,0 +1,280 @@
+//! The replica store against maps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
+
+use headwater_storage::{
+    Bytes, ChainHash, ChangeHash, ChangeRecord, CollectionName, Commit, CommitDurability, Direction,
+    EntityId, EntitySync, EntityWrite, FeedEpoch, NewChange, Outbox, OutboxEntry, OutboxSeq, PayloadKind,
+    Position, Refusal, ReplicaStore, Seq, SetAside, SpaceId, StoredChange, Watermark,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
+
+use crate::Place;
+
+pub(crate) struct ReplicaModel<P>(PhantomData<P>);
+
+pub(crate) struct Reference;
+
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    Commit(Commit),
+    Reopen,
+}
+
+/// The oracle. `outbox` is of all spaces: seq -> space, entity, collection, number of the change.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Maps {
+    spaces: BTreeMap<SpaceId, SpaceMaps>,
+    outbox: BTreeMap<u64, (SpaceId, EntityId, CollectionName, usize)>,
+    last: u64,
+    committed: Vec<OutboxSeq>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct SpaceMaps {
+    position: Position,
+    collections: BTreeSet<CollectionName>,
+    /// entity -> collection, changes, last time in step with the relay
+    entities: BTreeMap<EntityId, (CollectionName, Vec<StoredChange>, u64)>,
+    rows: BTreeMap<(CollectionName, EntityId), Bytes>,
+    set_aside: BTreeMap<(EntityId, ChangeHash), SetAside>,
+}
+
+impl Maps {
+    fn commit(&mut self, commit: &Commit) {
+        self.committed.clear();
+        let space = self.spaces.entry(commit.space).or_default();
+        if let Some(position) = &commit.position {
+            space.position = position.clone();
+        }
+        for write in &commit.writes {
+            space.collections.insert(write.collection.clone());
+            let entity =
+                space.entities.entry(write.entity).or_insert((write.collection.clone(), Vec::new(), 0));
+            for change in &write.changes {
+                match change.outbox {
+                    Outbox::Queue => {
+                        self.last += 1;
+                        let place = (commit.space, write.entity, write.collection.clone(), entity.1.len());
+                        self.outbox.insert(self.last, place);
+                        self.committed.push(OutboxSeq::new(self.last));
+                    }
+                    Outbox::Skip => entity.2 = commit.now_ms,
+                }
+                let (kind, hash, payload) = (change.kind, change.hash, change.payload.clone());
+                entity.1.push(StoredChange { kind, hash, payload });
+            }
+            if let Some(row) = &write.row {
+                space.rows.remove(&(entity.0.clone(), write.entity));
+                entity.0 = write.collection.clone();
+                space.rows.insert((write.collection.clone(), write.entity), row.clone());
+            }
+        }
+        for seq in &commit.acknowledged {
+            if let Some((entity, _)) = self.leave(commit.space, *seq) {
+                let space = self.spaces.get_mut(&commit.space).unwrap();
+                space.entities.get_mut(&entity).unwrap().2 = commit.now_ms;
+            }
+        }
+        for (seq, reason) in &commit.refused {
+            if let Some((entity, record)) = self.leave(commit.space, *seq) {
+                let key = (entity, record.hash);
+                let (direction, reason, time_ms) = (Direction::Refused, reason.clone(), commit.now_ms);
+                let aside = SetAside { record, direction, reason, time_ms };
+                self.spaces.get_mut(&commit.space).unwrap().set_aside.insert(key, aside);
+            }
+        }
+        let space = self.spaces.get_mut(&commit.space).unwrap();
+        for aside in &commit.set_aside {
+            space.set_aside.insert((aside.record.entity, aside.record.hash), aside.clone());
+        }
+    }
+
+    fn leave(&mut self, space: SpaceId, seq: OutboxSeq) -> Option<(EntityId, ChangeRecord)> {
+        if self.outbox.get(&seq.get())?.0 != space {
+            return None;
+        }
+        let entry = self.entry(seq.get());
+        self.outbox.remove(&seq.get());
+        Some((entry.record.entity, entry.record))
+    }
+
+    fn entry(&self, seq: u64) -> OutboxEntry {
+        let (space, entity, collection, number) = self.outbox[&seq].clone();
+        let StoredChange { kind, hash, payload } = self.spaces[&space].entities[&entity].1[number].clone();
+        let record = ChangeRecord { entity, collection, kind, hash, payload };
+        OutboxEntry { seq: OutboxSeq::new(seq), record }
+    }
+}
+
+impl ReferenceStateMachine for Reference {
+    type State = Maps;
+    type Transition = Step;
+
+    fn init_state() -> BoxedStrategy<Maps> {
+        Just(Maps::default()).boxed()
+    }
+
+    fn transitions(maps: &Maps) -> BoxedStrategy<Step> {
+        prop_oneof![9 => commits(maps.last).prop_map(Step::Commit), 1 => Just(Step::Reopen)].boxed()
+    }
+
+    fn apply(mut maps: Maps, step: &Step) -> Maps {
+        if let Step::Commit(commit) = step {
+            maps.commit(commit);
+        }
+        maps
+    }
+}
+
+impl<P: Place<ReplicaStore>> StateMachineTest for ReplicaModel<P> {
+    type SystemUnderTest = (P, Option<ReplicaStore>);
+    type Reference = Reference;
+
+    fn init_test(_: &Maps) -> Self::SystemUnderTest {
+        let place = P::make();
+        let store = place.open();
+        (place, Some(store))
+    }
+
+    fn apply((place, store): Self::SystemUnderTest, maps: &Maps, step: Step) -> Self::SystemUnderTest {
+        match step {
+            Step::Commit(commit) => {
+                let committed = store.as_ref().unwrap().commit(commit).unwrap();
+                assert_eq!(committed.outbox, maps.committed);
+                (place, store)
+            }
+            Step::Reopen => {
+                drop(store);
+                let store = place.open();
+                (place, Some(store))
+            }
+        }
+    }
+
+    fn check_invariants((_, store): &Self::SystemUnderTest, maps: &Maps) {
+        let store = store.as_ref().unwrap();
+        assert!(store.spaces().into_iter().eq(maps.spaces.keys().copied()));
+        for (space, expected) in &maps.spaces {
+            check_space(store, maps, *space, expected);
+        }
+    }
+}
+
+fn check_space(store: &ReplicaStore, maps: &Maps, space: SpaceId, expected: &SpaceMaps) {
+    assert_eq!(store.position(space).unwrap(), expected.position);
+    assert!(store.collections(space).iter().eq(&expected.collections));
+    for collection in &expected.collections {
+        let rows: Vec<_> = expected
+            .rows
+            .iter()
+            .filter(|((of, _), _)| of == collection)
+            .map(|((_, entity), row)| (*entity, row.clone()))
+            .collect();
+        assert_eq!(store.count(space, collection).unwrap(), rows.len() as u64);
+        assert_eq!(store.rows(space, collection, None, 1000).unwrap(), rows);
+        if let Some((first, _)) = rows.first() {
+            assert_eq!(store.rows(space, collection, Some(*first), 2).unwrap(), rows[1..rows.len().min(3)]);
+        }
+    }
+    let entities: Vec<_> = expected.entities.iter().map(|(id, entity)| (*id, entity.0.clone())).collect();
+    assert_eq!(store.entities(space, None, 1000).unwrap(), entities);
+    let waiting: Vec<_> =
+        maps.outbox.iter().filter(|(_, place)| place.0 == space).map(|(seq, _)| maps.entry(*seq)).collect();
+    for (id, (collection, changes, synced_ms)) in &expected.entities {
+        assert_eq!(store.changes(space, *id).unwrap(), *changes);
+        let row = expected.rows.get(&(collection.clone(), *id)).cloned();
+        assert_eq!(store.row(space, collection, *id).unwrap(), row);
+        assert_eq!(store.find(space, *id).unwrap(), row.map(|row| (collection.clone(), row)));
+        let count = waiting.iter().filter(|entry| entry.record.entity == *id).count() as u32;
+        let sync = EntitySync { waiting: count, synced_ms: (*synced_ms != 0).then_some(*synced_ms) };
+        assert_eq!(store.entity_sync(space, *id).unwrap(), Some(sync));
+    }
+    assert_eq!(store.outbox(space, OutboxSeq::ZERO, 1000, 1 << 30).unwrap(), waiting);
+    assert_eq!(store.outbox_len(space), waiting.len() as u64);
+    assert_eq!(store.outbox_last(space).unwrap(), waiting.last().map(|entry| entry.seq));
+    let with_outbox: BTreeSet<_> = waiting.iter().map(|entry| entry.record.entity).collect();
+    assert_eq!(store.outbox_entities(space).unwrap(), with_outbox);
+    for seq in 1..=maps.last {
+        let waits = maps.outbox.get(&seq).is_some_and(|place| place.0 == space);
+        assert_eq!(store.outbox_contains(space, OutboxSeq::new(seq)).unwrap(), waits);
+    }
+    assert!(store.set_aside(space).unwrap().iter().eq(expected.set_aside.values()));
+}
+
+fn commits(last: u64) -> impl Strategy<Value = Commit> {
+    let seq = move || (1..=last + 2).prop_map(OutboxSeq::new);
+    let refused = (seq(), any::<u16>())
+        .prop_map(|(seq, code)| (seq, Refusal { code, message: format!("refused with {code}") }));
+    let writes = vec(writes(), 0..4);
+    let durability = prop_oneof![Just(CommitDurability::Immediate), Just(CommitDurability::Deferred)];
+    let position = option::of(positions());
+    let rest = (vec(seq(), 0..4), vec(refused, 0..2), vec(asides(), 0..2), 0..1000_u64, durability);
+    ((1..4_u8), writes, position, rest).prop_map(|(space, writes, position, rest)| {
+        let (acknowledged, refused, set_aside, now_ms, durability) = rest;
+        let mut commit = Commit::new(SpaceId::from_bytes([space; 16]), now_ms);
+        commit.writes = writes;
+        commit.position = position;
+        commit.acknowledged = acknowledged;
+        commit.refused = refused;
+        commit.set_aside = set_aside;
+        commit.durability = durability;
+        commit
+    })
+}
+
+fn writes() -> impl Strategy<Value = EntityWrite> {
+    let outbox = prop_oneof![Just(Outbox::Queue), Just(Outbox::Skip)];
+    let change = (any::<u8>(), kinds(), payloads(), outbox).prop_map(|(hash, kind, payload, outbox)| {
+        NewChange { kind, hash: ChangeHash::from_bytes([hash; 32]), payload, outbox }
+    });
+    (entities(), names(), vec(change, 0..3), option::of(payloads()))
+        .prop_map(|(entity, collection, changes, row)| EntityWrite { entity, collection, changes, row })
+}
+
+fn asides() -> impl Strategy<Value = SetAside> {
+    (entities(), names(), 0..4_u8, kinds(), payloads(), any::<u16>()).prop_map(
+        |(entity, collection, hash, kind, payload, code)| SetAside {
+            record: ChangeRecord {
+                entity,
+                collection,
+                kind,
+                hash: ChangeHash::from_bytes([hash; 32]),
+                payload,
+            },
+            direction: Direction::FromRelay,
+            reason: Refusal { code, message: "not readable".to_owned() },
+            time_ms: u64::from(code),
+        },
+    )
+}
+
+fn positions() -> impl Strategy<Value = Position> {
+    let watermark = (any::<u8>(), any::<u64>()).prop_map(|(byte, seq)| Watermark {
+        epoch: FeedEpoch::from_bytes([byte; 16]),
+        seq: Seq::new(seq),
+        chain: ChainHash::from_bytes([byte; 32]),
+    });
+    let cursor = vec(any::<u8>(), 0..=Position::CURSOR_LEN_MAX).prop_map(Bytes::from);
+    (option::of(watermark), option::of(cursor)).prop_map(|(watermark, cursor)| Position { watermark, cursor })
+}
+
+fn entities() -> impl Strategy<Value = EntityId> {
+    prop_oneof![Just(0_u8), 1..5_u8, Just(0xff)].prop_map(|byte| EntityId::from_bytes([byte; 16]))
+}
+
+fn names() -> impl Strategy<Value = CollectionName> {
+    prop_oneof![Just("bags"), Just("cups"), Just("b")].prop_map(|name| CollectionName::new(name).unwrap())
+}
+
+fn kinds() -> impl Strategy<Value = PayloadKind> {
+    prop_oneof![Just(PayloadKind::Change), Just(PayloadKind::Snapshot)]
+}
+
+fn payloads() -> impl Strategy<Value = Bytes> {
+    vec(any::<u8>(), 0..40).prop_map(Bytes::from)
+}
