@@ -2,5 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod coffees;
+#[path = "../support/data.rs"]
+mod data;
+mod fan_out;
+mod hostile;
+mod reconnect;
+mod refused;
+mod restore;
 mod running;
+mod serving;
+mod sniffer;
+mod stopping;
 mod sync;

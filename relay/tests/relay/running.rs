@@ -1,15 +1,20 @@
 //! A relay in this process on a free port, and replicas in files beside it.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use headwater::{Replica, SpaceId, SyncOptions, SyncReport};
+use headwater::{Map, Replica, SpaceId, SyncOptions, SyncReport, Value};
 use headwater_relay::{Config, ServeError, serve};
-use headwater_storage::{FeedStore, NewFeed, RedbFeed, WriterLimits};
+use headwater_storage::{ChangeRecord, FeedStore, NewFeed, PageLimit, RedbFeed, Seq, WriterLimits};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub(crate) const SPACE: &str = "home";
+
+/// How long a test waits for what must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
@@ -23,10 +28,19 @@ impl Relay {
     }
 
     pub(crate) async fn start_with(directory: &Path, change: impl FnOnce(&mut Config)) -> Relay {
-        let feed = RedbFeed::open(directory.join("feed.redb"), NewFeed { created_ms: 0 }).unwrap();
+        Relay::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), directory, change).await
+    }
+
+    /// On an address that clients know already.
+    pub(crate) async fn start_at(
+        address: SocketAddr,
+        directory: &Path,
+        change: impl FnOnce(&mut Config),
+    ) -> Relay {
+        let feed = open_feed(directory).await;
         let mut config = Config::new(FeedStore::redb(feed, WriterLimits::default()).unwrap());
         change(&mut config);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(serve(listener, config, async move { drop(stopped.await) }));
@@ -41,6 +55,46 @@ impl Relay {
         drop(self.stop.take());
         self.task.await.unwrap().unwrap();
     }
+}
+
+/// Opens a relay's feed. A relay that has just stopped may hold the file for a moment longer than it serves.
+pub(crate) async fn open_feed(directory: &Path) -> RedbFeed {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match RedbFeed::open(directory.join("feed.redb"), NewFeed { created_ms: 0 }) {
+            Ok(feed) => return feed,
+            Err(error) => assert!(Instant::now() < deadline, "the feed does not open: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What the feed of a stopped relay holds, in its order. Fails if a seq is missing, a change is there twice, or the chain of hashes
+/// does not hold.
+pub(crate) async fn read_feed(directory: &Path) -> Vec<ChangeRecord> {
+    let feed = open_feed(directory).await;
+    let limit = PageLimit { entries_max: usize::MAX, bytes_max: usize::MAX };
+    let rows = feed.read_by_seq(space(), Seq::ZERO, limit).unwrap().rows;
+    assert_eq!(feed.verify_chain(space(), Seq::ZERO, usize::MAX).unwrap(), None, "the chain breaks");
+    let seqs: Vec<u64> = rows.iter().map(|row| row.seq.get()).collect();
+    assert_eq!(seqs, (1..=rows.len() as u64).collect::<Vec<_>>(), "the feed is not dense");
+    let changes: HashSet<_> = rows.iter().map(|row| (row.record.entity, row.record.hash)).collect();
+    assert_eq!(changes.len(), rows.len(), "a change is there twice");
+    rows.into_iter().map(|row| row.record).collect()
+}
+
+/// Waits until `is_so` holds.
+pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The fields of an entity with a number in it.
+pub(crate) fn numbered(number: i64) -> Map {
+    Map::from([("number".into(), Value::Int(number))])
 }
 
 pub(crate) fn space() -> SpaceId {

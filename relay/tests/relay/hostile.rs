@@ -1,0 +1,251 @@
+//! Clients that send what they must not. Each is closed with the reason, and nobody else notices.
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use headwater::wire::{ErrorCode, Frame, Hello, Limits, Open, OpenMode, Ping, Push, Severity, SyncMessage};
+use headwater::{ConnectOptions, Connection, DeviceId, EntityId, Patches, Replica};
+use headwater_storage::{CollectionName, Position};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use crate::running::{PATIENCE, Relay, SPACE, assert_equal, numbered, read_feed, space};
+
+/// A socket without the care of a real client.
+struct Raw {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+/// How the relay ended a connection.
+#[derive(Debug, Default)]
+struct Ending {
+    error: Option<ErrorCode>,
+    close_code: Option<u16>,
+}
+
+impl Raw {
+    async fn connect(relay: &Relay) -> Raw {
+        let (socket, _) = connect_async(format!("{}/sync", relay.url())).await.unwrap();
+        Raw { socket }
+    }
+
+    async fn greeted(relay: &Relay) -> Raw {
+        let mut raw = Raw::connect(relay).await;
+        raw.send(&hello()).await;
+        assert!(matches!(raw.frame().await, Frame::Welcome(_)));
+        raw
+    }
+
+    async fn send(&mut self, frame: &Frame) {
+        self.socket.send(Message::Binary(frame.encode())).await.unwrap();
+    }
+
+    async fn frame(&mut self) -> Frame {
+        loop {
+            match tokio::time::timeout(PATIENCE, self.socket.next()).await.unwrap().unwrap().unwrap() {
+                Message::Binary(bytes) => return Frame::decode(&bytes, &Limits::default()).unwrap(),
+                Message::Close(frame) => panic!("closed: {frame:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads until the relay has closed the connection.
+    async fn ending(mut self) -> Ending {
+        let mut ending = Ending::default();
+        while let Some(Ok(message)) = tokio::time::timeout(PATIENCE, self.socket.next()).await.unwrap() {
+            match message {
+                Message::Binary(bytes) => {
+                    if let Frame::Error(error) = Frame::decode(&bytes, &Limits::default()).unwrap() {
+                        assert_eq!(error.severity, Severity::Fatal);
+                        ending.error = Some(error.code);
+                    }
+                }
+                Message::Close(frame) => ending.close_code = frame.map(|frame| frame.code.into()),
+                _ => {}
+            }
+        }
+        ending
+    }
+}
+
+fn hello() -> Frame {
+    Frame::Hello(Hello {
+        version_min: 1,
+        version_max: 1,
+        device: DeviceId::from_bytes([6; 16]),
+        client_name: "hostile".into(),
+        client_version: "1".into(),
+        token: None,
+        limits: Limits::default(),
+    })
+}
+
+/// Two devices that are connected to the same space all the time.
+struct Others {
+    a: Replica,
+    b: Replica,
+    patches: Patches,
+    connections: Vec<Connection>,
+    written: i64,
+}
+
+impl Others {
+    async fn connect(directory: &std::path::Path, relay: &Relay) -> Others {
+        let [a, b] = ["a", "b"].map(|name| Replica::open(directory.join(name)).unwrap());
+        let connections =
+            [&a, &b].map(|replica| replica.connect(&relay.url(), ConnectOptions::new([space()])).unwrap());
+        for connection in &connections {
+            connection.sync_now().await.unwrap();
+        }
+        Others { patches: b.patches(), a, b, connections: connections.into(), written: 0 }
+    }
+
+    /// An edit still goes from one to the other.
+    async fn sync(&mut self, after: &str) {
+        let lists = self.a.space(SPACE).dynamic("lists").unwrap();
+        self.written += 1;
+        let written = lists.insert(numbered(self.written)).unwrap();
+        let patch = tokio::time::timeout(PATIENCE, self.patches.next()).await;
+        let patch = patch.unwrap_or_else(|_| panic!("nothing arrives any more after {after}"));
+        assert_eq!(patch.unwrap().unwrap().entity, written.id, "after {after}");
+    }
+
+    /// Ends both, and checks that the feed holds what they wrote and nothing else.
+    async fn end(self, directory: &std::path::Path, relay: Relay) {
+        for connection in &self.connections {
+            assert_eq!(connection.status().error, None);
+        }
+        assert_equal(&self.a, &self.b);
+        for connection in self.connections {
+            connection.disconnect().await;
+        }
+        relay.stop().await;
+        assert_eq!(read_feed(directory).await.len() as i64, self.written);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_no_frame_close_only_their_connection() {
+    // Would let one broken client take the relay, or the others' connections, down.
+    let directory = tempfile::tempdir().unwrap();
+    let relay = Relay::start(directory.path()).await;
+    let mut others = Others::connect(directory.path(), &relay).await;
+    let push = Frame::Push(Push { space: space(), push_id: 1, entries: Vec::new() }).encode();
+    let truncated = hello().encode();
+    let truncated = truncated.slice(..truncated.len() - 5);
+    let limits = Limits::default();
+    let large = |bytes: u64| Message::Binary(Bytes::from(vec![0; usize::try_from(bytes).unwrap()]));
+    let binary = |bytes: &'static [u8]| Message::Binary(Bytes::from_static(bytes));
+    let first_frames = [
+        ("garbage", binary(b"\xff\x00garbage"), ErrorCode::MalformedFrame),
+        ("an empty message", binary(b""), ErrorCode::MalformedFrame),
+        ("a truncated frame", Message::Binary(truncated.clone()), ErrorCode::MalformedFrame),
+        ("an unknown frame type", binary(&[0x82, 0x18, 99, 0xa0]), ErrorCode::UnknownFrame),
+        ("a text message", Message::Text("hello".into()), ErrorCode::MalformedFrame),
+        ("a push before hello", Message::Binary(push), ErrorCode::UnexpectedFrame),
+        ("a large first frame", large(limits.hello_bytes_max + 1), ErrorCode::FrameTooLarge),
+        ("a huge first frame", large(limits.frame_bytes_max + 1), ErrorCode::FrameTooLarge),
+    ];
+    for (what, message, code) in first_frames {
+        let mut raw = Raw::connect(&relay).await;
+        raw.socket.send(message).await.unwrap();
+        assert_ended(what, &raw.ending().await, code);
+        others.sync(what).await;
+    }
+    let later_frames = [
+        ("later garbage", binary(b"\xff\x00garbage"), ErrorCode::MalformedFrame),
+        ("a truncated later frame", Message::Binary(truncated), ErrorCode::MalformedFrame),
+        ("a later unknown frame type", binary(&[0x82, 0x18, 99, 0xa0]), ErrorCode::UnknownFrame),
+        ("a second hello", Message::Binary(hello().encode()), ErrorCode::UnexpectedFrame),
+        ("a later text message", Message::Text("hello".into()), ErrorCode::MalformedFrame),
+        ("a huge later frame", large(limits.frame_bytes_max + 1), ErrorCode::FrameTooLarge),
+    ];
+    for (what, message, code) in later_frames {
+        let mut raw = Raw::greeted(&relay).await;
+        raw.socket.send(message).await.unwrap();
+        assert_ended(what, &raw.ending().await, code);
+        others.sync(what).await;
+    }
+    others.end(directory.path(), relay).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_message_that_would_crash_the_engine_is_refused() {
+    // Would abort the relay with ten bytes: a Bloom filter with no bits divides by zero, one with 2^32 probes allocates 16 GiB.
+    let directory = tempfile::tempdir().unwrap();
+    let relay = Relay::start(directory.path()).await;
+    let mut others = Others::connect(directory.path(), &relay).await;
+    others.sync("nothing").await;
+    let entity = others.a.entity_positions(space(), None, 1).unwrap()[0].entity;
+    // Type 0x42, no heads, no needs, one have: no last sync, then a filter of 5 or 8 bytes; no changes.
+    let zero_bits: &[u8] = &[0x42, 0, 0, 1, 0, 3, 1, 0, 7, 0];
+    let many_probes: &[u8] = &[0x42, 0, 0, 1, 0, 9, 1, 10, 0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0];
+    for (what, message) in
+        [("no bits", zero_bits), ("2^32 probes", many_probes), ("garbage", b"\x42\xff\xff")]
+    {
+        let mut raw = Raw::greeted(&relay).await;
+        raw.send(&Frame::Open(Open { space: space(), position: Position::default(), mode: OpenMode::Once }))
+            .await;
+        raw.send(&Frame::SyncMessage(SyncMessage {
+            space: space(),
+            entity,
+            collection: CollectionName::new("lists").unwrap(),
+            message: Bytes::copy_from_slice(message),
+        }))
+        .await;
+        let answer = loop {
+            match raw.frame().await {
+                Frame::SyncMessage(message) => break message,
+                Frame::Error(error) => panic!("{what}: {error:?}"),
+                _ => {}
+            }
+        };
+        // An empty message: the entity has to be exchanged whole. The client may stay.
+        assert!(answer.message.is_empty(), "{what}: {answer:?}");
+        raw.send(&Frame::Ping(Ping { nonce: 1 })).await;
+        others.sync(what).await;
+    }
+    others.end(directory.path(), relay).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_pushes_garbage_gets_a_reason_for_each_change() {
+    // Would let a broken change into the feed, where it breaks every device of the space.
+    let directory = tempfile::tempdir().unwrap();
+    let relay = Relay::start(directory.path()).await;
+    let mut others = Others::connect(directory.path(), &relay).await;
+    let mut raw = Raw::greeted(&relay).await;
+    raw.send(&Frame::Open(Open { space: space(), position: Position::default(), mode: OpenMode::PushOnly }))
+        .await;
+    let record = |number: u8| headwater_storage::ChangeRecord {
+        entity: EntityId::from_bytes([number; 16]),
+        collection: CollectionName::new("lists").unwrap(),
+        kind: headwater_storage::PayloadKind::Change,
+        hash: headwater::ChangeHash::from_bytes([number; 32]),
+        payload: Bytes::from(vec![number; 100]),
+    };
+    raw.send(&Frame::Push(Push { space: space(), push_id: 1, entries: (0..5).map(record).collect() })).await;
+    let ack = loop {
+        if let Frame::Ack(ack) = raw.frame().await {
+            break ack;
+        }
+    };
+    assert_eq!(ack.results.len(), 5);
+    for result in ack.results {
+        let headwater::wire::AckResult::Refused { code, .. } = result else { panic!("{result:?}") };
+        assert_eq!(code, ErrorCode::ChangeInvalid);
+    }
+    others.sync("garbage in a push").await;
+    others.end(directory.path(), relay).await;
+}
+
+#[track_caller]
+fn assert_ended(what: &str, ending: &Ending, code: ErrorCode) {
+    assert_eq!(ending.close_code, Some(4000 + code.number()), "{what}: {ending:?}");
+    // A frame that the socket itself refused never reached the session, so only the close code tells.
+    assert!(
+        ending.error == Some(code) || (ending.error.is_none() && code == ErrorCode::FrameTooLarge),
+        "{what}: {ending:?}"
+    );
+}
