@@ -1,4 +1,4 @@
-//! One entity as an Automerge document: the only module that touches Automerge's types.
+//! One entity as an Automerge document. Only this module, and the sync fallback in `sync/reconcile.rs`, touch Automerge's types.
 //!
 //! Local edits and incoming changes both end here. [`ingest`] is the one door for bytes from outside.
 
