@@ -99,11 +99,13 @@ impl Connection {
                 Event::Received(Some(Ok(WsMessage::Close(_))) | None) => break,
                 Event::Received(Some(Err(error))) => {
                     tracing::debug!(connection = self.id, peer = %self.peer, %error, "the socket failed");
-                    self.close(Some(ErrorCode::FrameTooLarge), "the socket failed, or a frame was too large")
-                        .await;
-                    // The rest of the frame is never read, and closing a socket with unread bytes resets the connection, which
-                    // takes the reason away from a client that has not read it yet.
-                    tokio::time::sleep(LINGER).await;
+                    // A socket that still takes the reason is one whose frame was too large. The rest of that frame is never read,
+                    // and closing a socket with unread bytes resets the connection, which takes the reason away from a client
+                    // that has not read it yet.
+                    if self.close(Some(ErrorCode::FrameTooLarge), "a frame was too large").await.is_continue()
+                    {
+                        tokio::time::sleep(LINGER).await;
+                    }
                     break;
                 }
                 Event::Queued(message) => self.queued(now, message),
@@ -163,7 +165,7 @@ impl Connection {
                         }
                         None => tracing::debug!(connection = self.id, %message, "closing"),
                     }
-                    self.close(code, &message).await;
+                    let _told = self.close(code, &message).await.is_continue();
                     return ControlFlow::Break(());
                 }
                 Output::Greeted { device, client_name, client_version, .. } => {
@@ -312,12 +314,13 @@ impl Connection {
         }
     }
 
-    async fn close(&mut self, code: Option<ErrorCode>, message: &str) {
+    /// Says why the connection ends. Breaks if the client cannot be told any more.
+    async fn close(&mut self, code: Option<ErrorCode>, message: &str) -> ControlFlow<()> {
         let code = code.map_or(CLOSE_CODE_NORMAL, |code| CLOSE_CODE_BASE.saturating_add(code.number()));
         // A close frame's reason has at most 123 bytes.
         let reason: String = message.chars().take(40).collect();
         let frame = WsMessage::Close(Some(CloseFrame { code, reason: reason.into() }));
-        let _gone = self.send(frame).await.is_break()
-            || self.within_time(|socket| Box::pin(socket.flush())).await.is_break();
+        self.send(frame).await?;
+        self.within_time(|socket| Box::pin(socket.flush())).await
     }
 }
