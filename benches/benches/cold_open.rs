@@ -7,17 +7,13 @@ use criterion::Criterion;
 use headwater::EntityId;
 use headwater_benches::raw::open_only;
 use headwater_benches::table::{Table, by_turns, time};
-use headwater_benches::{OrExit, criterion, directory, is_selected, prepared, scaled};
+use headwater_benches::{OrExit, directory, prepared, run, scaled};
 
 const NAME: &str = "cold_open";
 const ENTITIES: usize = 10_000;
 
 fn main() {
-    let mut criterion = criterion();
-    if is_selected(NAME) {
-        bench(&mut criterion);
-    }
-    criterion.final_summary();
+    run(NAME, bench);
 }
 
 fn bench(criterion: &mut Criterion) {

@@ -7,7 +7,7 @@ use criterion::Criterion;
 use headwater_benches::raw::{Flush, ReplicaFile, entity_key};
 use headwater_benches::record::{Bag, Random};
 use headwater_benches::table::{Table, by_turns, time};
-use headwater_benches::{OrExit, criterion, directory, is_selected, prepared, scaled};
+use headwater_benches::{OrExit, directory, prepared, run, scaled};
 
 const NAME: &str = "get";
 const ENTITIES: usize = 10_000;
@@ -15,11 +15,7 @@ const ENTITIES: usize = 10_000;
 const READS: usize = 200;
 
 fn main() {
-    let mut criterion = criterion();
-    if is_selected(NAME) {
-        bench(&mut criterion);
-    }
-    criterion.final_summary();
+    run(NAME, bench);
 }
 
 fn bench(criterion: &mut Criterion) {

@@ -14,7 +14,7 @@ use headwater_benches::raw::{Flush, ReplicaFile, StoredEntity, connect, serve_fr
 use headwater_benches::record::EDITS;
 use headwater_benches::relay::RunningRelay;
 use headwater_benches::table::{Table, by_turns, time};
-use headwater_benches::{OrExit, criterion, directory, is_selected, memory, prepared, scaled};
+use headwater_benches::{OrExit, directory, memory, prepared, run, scaled};
 use tokio::runtime::Runtime;
 
 const NAME: &str = "initial_sync";
@@ -24,11 +24,7 @@ const ENTITIES_PER_COMMIT: usize = 84;
 const FRAME_BYTES: usize = 64 << 10;
 
 fn main() {
-    let mut criterion = criterion();
-    if is_selected(NAME) {
-        bench(&mut criterion);
-    }
-    criterion.final_summary();
+    run(NAME, bench);
 }
 
 fn bench(criterion: &mut Criterion) {

@@ -12,7 +12,7 @@ use headwater_benches::raw::{Flush, Log, Socket, connect, serve_echo};
 use headwater_benches::record::Bag;
 use headwater_benches::relay::RunningRelay;
 use headwater_benches::table::{Samples, Table, time};
-use headwater_benches::{OrExit, criterion, directory, is_selected, prepared, scaled};
+use headwater_benches::{OrExit, directory, prepared, run, scaled};
 use tokio::runtime::Runtime;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -23,11 +23,7 @@ const MESSAGE_BYTES: usize = 200;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() {
-    let mut criterion = criterion();
-    if is_selected(NAME) {
-        bench(&mut criterion);
-    }
-    criterion.final_summary();
+    run(NAME, bench);
 }
 
 fn bench(criterion: &mut Criterion) {

@@ -3,7 +3,7 @@
 use criterion::Criterion;
 use headwater_benches::raw::{Flush, Log, ReplicaFile};
 use headwater_benches::table::{Table, by_turns, time};
-use headwater_benches::{OrExit, criterion, directory, is_selected, prepared, scaled};
+use headwater_benches::{OrExit, directory, prepared, run, scaled};
 
 const NAME: &str = "local_update";
 const ENTITIES: usize = 10_000;
@@ -11,11 +11,7 @@ const ENTITIES: usize = 10_000;
 const WARM: usize = 200;
 
 fn main() {
-    let mut criterion = criterion();
-    if is_selected(NAME) {
-        bench(&mut criterion);
-    }
-    criterion.final_summary();
+    run(NAME, bench);
 }
 
 fn bench(criterion: &mut Criterion) {

@@ -64,9 +64,18 @@ pub fn is_measuring() -> bool {
     std::env::args().any(|argument| argument == "--bench")
 }
 
+/// Runs one benchmark program: `bench`, if it is asked for.
+pub fn run(name: &str, bench: impl FnOnce(&mut Criterion)) {
+    let mut criterion = criterion();
+    if is_selected(name) {
+        bench(&mut criterion);
+    }
+    criterion.final_summary();
+}
+
 /// Whether the benchmark `name` is asked for, by a part of its name on the command line or by no name at all. Saves preparing what
 /// criterion would skip.
-pub fn is_selected(name: &str) -> bool {
+fn is_selected(name: &str) -> bool {
     let arguments: Vec<String> = std::env::args().collect();
     // What follows an option is its value, except that cargo adds a lone `--bench`.
     let is_name =
@@ -81,7 +90,7 @@ pub fn scaled(full: usize) -> usize {
 }
 
 /// Criterion with few samples: every figure here is dominated by flushes, which many samples do not make steadier.
-pub fn criterion() -> Criterion {
+fn criterion() -> Criterion {
     Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(300))
