@@ -10,12 +10,12 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message as WsMessage, WebSocket};
 use futures_util::SinkExt;
 use headwater::sync::Time;
-use headwater::sync::relay::{Input, Output, ReadPlan, RelaySession, StoreTask};
-use headwater::wire::{ErrorCode, HeadsEntry, MorePages, OpenMode};
-use headwater_storage::{DeviceId, PageLimit, Position, ReadError, Seq, SpaceId, Standing};
-use tokio::sync::mpsc;
+use headwater::sync::relay::{Input, Output, RelaySession, StoreTask};
+use headwater::wire::{ErrorCode, OpenMode};
+use headwater_storage::{DeviceId, SpaceId};
 
-use crate::space::{Command, ConnectionId, Inbox, InboxState, Message, PushCommand, SpaceHandle};
+use crate::reads;
+use crate::space::{ConnectionId, Delivery, Inbox, InboxReceiver, Mail, Push, SpaceHandle};
 use crate::state::{Relay, until_draining};
 
 /// A WebSocket close code of our own is this plus the error code.
@@ -29,11 +29,10 @@ static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
 
 /// Runs one connection to its end.
 pub(crate) async fn run(socket: WebSocket, peer: SocketAddr, relay: Arc<Relay>) {
-    let (messages, inbox) = mpsc::unbounded_channel();
+    let (queue, inbox) = Inbox::new(relay.config.live_queue_bytes_max);
     let id = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
     let alive = relay.alive.clone();
     let session = RelaySession::new(relay.config.session.clone(), now(&relay));
-    let queue = Inbox { messages, state: Arc::new(InboxState::default()) };
     let connection =
         Connection { id, peer, relay, socket, session, queue, device: None, spaces: HashMap::new() };
     tracing::debug!(connection = id, %peer, "connected");
@@ -61,14 +60,13 @@ struct Connection {
 /// Why the select woke up.
 enum Event {
     Received(Option<Result<WsMessage, axum::Error>>),
-    Queued(Message),
-    Lagging,
+    Delivered(Delivery),
     Timeout,
     Drain,
 }
 
 impl Connection {
-    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message>) {
+    async fn run(mut self, mut inbox: InboxReceiver) {
         let mut draining = self.relay.draining.clone();
         let mut drained = false;
         loop {
@@ -80,8 +78,7 @@ impl Connection {
             let event = tokio::select! {
                 // What is durable is acknowledged before more is taken in.
                 biased;
-                Some(message) = inbox.recv() => Event::Queued(message),
-                () = self.queue.state.lagging.notified() => Event::Lagging,
+                delivery = inbox.recv() => Event::Delivered(delivery),
                 () = until_draining(&mut draining), if !drained => Event::Drain,
                 received = self.socket.recv() => Event::Received(received),
                 () = tokio::time::sleep_until(deadline.unwrap_or(self.relay.started)), if deadline.is_some() => Event::Timeout,
@@ -108,8 +105,7 @@ impl Connection {
                     }
                     break;
                 }
-                Event::Queued(message) => self.queued(now, message),
-                Event::Lagging => self.lagging(now),
+                Event::Delivered(delivery) => delivery.hand_over(now, &mut self.session),
                 Event::Timeout => self.session.handle(now, Input::Timeout),
                 Event::Drain => {
                     drained = true;
@@ -119,33 +115,7 @@ impl Connection {
         }
         for handle in self.spaces.into_values() {
             // An actor that is gone has no subscribers left.
-            let _gone = handle.send(Command::Unsubscribe { connection: self.id }).await.is_err();
-        }
-    }
-
-    fn queued(&mut self, now: Time, message: Message) {
-        match message {
-            Message::Appended { space, push_id, appended, refused } => {
-                self.session
-                    .handle(now, Input::Appended { space, push_id, appended: appended.as_deref(), refused });
-            }
-            Message::AppendFailed { space, push_id } => {
-                self.session.handle(now, Input::StoreFailed { space, what: StoreTask::Append { push_id } });
-            }
-            Message::Live { space, first, watermark, frame, author } => {
-                self.queue.state.taken(frame.len());
-                self.session.handle(now, Input::Live { space, first, watermark, frame, author });
-            }
-        }
-    }
-
-    /// Live frames were dropped: every space goes back to reading the feed from where it is.
-    fn lagging(&mut self, now: Time) {
-        if self.queue.state.lagged.swap(false, Ordering::AcqRel) {
-            tracing::debug!(connection = self.id, "lagging, reads the feed instead");
-            for space in self.spaces.keys() {
-                self.session.handle(now, Input::Lagged { space: *space });
-            }
+            let _gone = handle.send(Mail::Unsubscribe { connection: self.id }).await.is_err();
         }
     }
 
@@ -186,9 +156,9 @@ impl Connection {
     async fn push(&mut self, space: SpaceId, push_id: u64, entries: Vec<headwater_storage::ChangeRecord>) {
         let (Some(device), Some(actor)) = (self.device, self.spaces.get(&space)) else { return };
         let (connection, answer) = (self.id, self.queue.clone());
-        let push = PushCommand { connection, device, push_id, entries, answer, _actor: actor.clone() };
+        let push = Push { connection, device, push_id, entries, answer };
         // The actor lives as long as this connection holds a handle to it.
-        if actor.send(Command::Push(push)).await.is_err() {
+        if actor.send(Mail::Push { push, actor: actor.clone() }).await.is_err() {
             let now = now(&self.relay);
             self.session.handle(now, Input::StoreFailed { space, what: StoreTask::Append { push_id } });
         }
@@ -196,95 +166,24 @@ impl Connection {
 
     /// Reads of the store, each answered into the session.
     async fn read(&mut self, output: Output) {
+        if let Output::Open { space, mode, .. } = &output {
+            self.subscribe(*space, *mode).await;
+        }
         let relay = Arc::clone(&self.relay);
-        let store = &relay.config.store;
-        let failed = |space, what, error: &dyn std::fmt::Display| {
-            tracing::error!(%space, ?what, %error, "a read failed");
-            Input::StoreFailed { space, what }
-        };
-        let input = match output {
-            Output::Open { space, position, mode } => match self.open(space, position, mode).await {
-                Ok((standing, head)) => Input::Opened { space, standing, head },
-                Err(error) => failed(space, StoreTask::Open, &error),
-            },
-            Output::ReadPage { space, ticket, plan, entries_max, bytes_max } => {
-                let limit =
-                    PageLimit { entries_max, bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX) };
-                let page = match plan {
-                    ReadPlan::BySeq { after } => store.read_by_seq(space, after, limit).await.map(Into::into),
-                    ReadPlan::ByEntity { base, cursor } => {
-                        store.read_by_entity(space, base, cursor.as_deref(), limit).await.map(Into::into)
-                    }
-                };
-                match page {
-                    Ok(page) => Input::Page { space, ticket, page },
-                    Err(ReadError::Cursor(_)) => {
-                        Input::StoreFailed { space, what: StoreTask::Cursor(ticket) }
-                    }
-                    Err(error) => failed(space, StoreTask::Page(ticket), &error),
-                }
-            }
-            Output::ListHeads { space, ticket, after, entities_max } => {
-                match store.heads(space, after, entities_max).await {
-                    Ok(entities) => {
-                        let more = if entities.len() < entities_max { MorePages::No } else { MorePages::Yes };
-                        let entry = |heads: headwater_storage::EntityHeads| HeadsEntry {
-                            entity: heads.entity,
-                            collection: heads.collection,
-                            heads: heads.heads,
-                        };
-                        Input::EntityHeads {
-                            space,
-                            ticket,
-                            entities: entities.into_iter().map(entry).collect(),
-                            more,
-                        }
-                    }
-                    Err(ReadError::NoSuchSpace { .. }) => {
-                        Input::EntityHeads { space, ticket, entities: Vec::new(), more: MorePages::No }
-                    }
-                    Err(error) => failed(space, StoreTask::Heads(ticket), &error),
-                }
-            }
-            Output::LoadEntity { space, entity, ticket } => {
-                let limit = PageLimit { entries_max: usize::MAX, bytes_max: usize::MAX };
-                match store.read_entity(space, entity, Seq::ZERO, limit).await {
-                    Ok(page) => {
-                        let changes = page.rows.into_iter().map(|row| row.record).collect();
-                        Input::EntityLoaded { space, entity, ticket, changes }
-                    }
-                    Err(ReadError::NoSuchSpace { .. }) => {
-                        Input::EntityLoaded { space, entity, ticket, changes: Vec::new() }
-                    }
-                    Err(error) => failed(space, StoreTask::Entity(ticket), &error),
-                }
-            }
-            Output::ReadHead { space, nonce } => match store.head(space).await {
-                Ok(watermark) => Input::HeadIs { space, nonce, watermark },
-                Err(error) => failed(space, StoreTask::Head { nonce }, &error),
-            },
-            _ => return,
-        };
-        self.session.handle(now(&relay), input);
+        if let Some(input) = reads::read(&relay.config.store, output).await {
+            self.session.handle(now(&relay), input);
+        }
     }
 
-    /// Subscribes before the head is read, so that nothing falls between the two.
-    async fn open(
-        &mut self,
-        space: SpaceId,
-        position: Position,
-        mode: OpenMode,
-    ) -> Result<(Standing, Option<headwater_storage::Watermark>), headwater_storage::StoreError> {
+    /// Comes before the head is read, so that nothing falls between the two.
+    async fn subscribe(&mut self, space: SpaceId, mode: OpenMode) {
         let handle = self.spaces.entry(space).or_insert_with(|| self.relay.hub.space(space)).clone();
-        let command = match mode {
-            OpenMode::Live => Command::Subscribe { connection: self.id, inbox: self.queue.clone() },
-            _ => Command::Unsubscribe { connection: self.id },
+        let mail = match mode {
+            OpenMode::Live => Mail::Subscribe { connection: self.id, inbox: self.queue.clone() },
+            _ => Mail::Unsubscribe { connection: self.id },
         };
         // The actor lives as long as this connection holds a handle to it.
-        let _gone = handle.send(command).await.is_err();
-        let store = &self.relay.config.store;
-        let standing = store.check_position(space, &position).await?;
-        Ok((standing, store.head(space).await?))
+        let _gone = handle.send(mail).await.is_err();
     }
 
     async fn send(&mut self, message: WsMessage) -> ControlFlow<()> {

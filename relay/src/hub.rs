@@ -8,22 +8,21 @@ use headwater_storage::SpaceId;
 use tokio::sync::mpsc;
 
 use crate::config::Config;
-use crate::space::{self, SpaceConfig, SpaceHandle};
+use crate::space::{self, ActorConfig, SpaceHandle};
 
 pub(crate) struct Hub {
-    config: SpaceConfig,
+    config: ActorConfig,
     /// space -> its actor, as long as anybody holds a handle to it. A std mutex, because nothing awaits while holding it.
-    spaces: Mutex<HashMap<SpaceId, mpsc::WeakSender<space::Command>>>,
+    spaces: Mutex<HashMap<SpaceId, mpsc::WeakSender<space::Mail>>>,
 }
 
 impl Hub {
     pub(crate) fn new(config: &Config) -> Hub {
-        let config = SpaceConfig {
+        let config = ActorConfig {
             store: config.store.clone(),
             change: config.change.clone(),
             queue_pushes_max: config.space_queue_pushes_max,
             append_changes_max: config.append_changes_max,
-            live_queue_bytes_max: config.live_queue_bytes_max,
         };
         Hub { config, spaces: Mutex::new(HashMap::new()) }
     }

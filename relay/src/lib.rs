@@ -4,8 +4,9 @@
 //!
 //! 1. [`serve`] accepts sockets; `http` answers what is no WebSocket.
 //! 2. `connection` moves frames between one socket and its session (`headwater::sync::relay`), and does what the session asks.
-//! 3. `space`: one actor per space checks pushed changes, appends them, acknowledges, and fans out.
-//! 4. `hub` finds the actor of a space.
+//! 3. `reads` answers what the session wants to know of the store.
+//! 4. [`space`]: one actor per space checks pushed changes, appends them, acknowledges, and fans out.
+//! 5. `hub` finds the actor of a space.
 //!
 //! Everything that can grow has a bound in [`Config`].
 
@@ -13,9 +14,13 @@ mod config;
 mod connection;
 mod http;
 mod hub;
+mod listener;
+mod reads;
 mod server;
-mod space;
+pub mod space;
 mod state;
 
 pub use config::{Config, Exposure};
+pub use listener::Listener;
+pub use reads::read;
 pub use server::{ServeError, serve};

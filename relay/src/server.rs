@@ -6,12 +6,13 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::config::{Config, Exposure};
 use crate::http;
 use crate::hub::Hub;
+use crate::listener::Listener;
 use crate::state::{Relay, until_draining};
 
 /// The relay could not serve.
@@ -30,7 +31,8 @@ pub enum ServeError {
 /// Serves `listener` until `shutdown` resolves, then lets the connections finish: pushes that were taken are still
 /// acknowledged, and clients are told to come back.
 ///
-/// The caller owns the socket and the stop signal, so a test binds port 0 and a binary listens to SIGTERM.
+/// The caller owns the socket and the stop signal, so a test binds port 0 and a binary listens to SIGTERM. The socket is mostly a
+/// tokio `TcpListener`; anything else that accepts byte streams will do, see [`Listener`].
 ///
 /// # Errors
 /// When the address is not allowed. Errors of single connections end those connections only.
@@ -44,7 +46,7 @@ pub enum ServeError {
 /// # }
 /// ```
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Listener,
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
@@ -98,14 +100,11 @@ pub async fn serve(
 }
 
 async fn answer(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     peer: SocketAddr,
     relay: Arc<Relay>,
     permit: tokio::sync::OwnedSemaphorePermit,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
-    }
     let head_ms_max = relay.config.request_head_ms_max;
     let mut draining = relay.draining.clone();
     let service = TowerToHyperService::new(http::router(relay, peer, Arc::new(permit)));

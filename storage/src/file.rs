@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use redb::backends::FileBackend;
 use redb::{
@@ -99,9 +100,12 @@ const REDB_MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0
 
 /// An open file: the database, and whether it can still be trusted.
 pub(crate) struct StoreFile {
-    /// `None` only while it is being dropped.
-    db: Option<Database>,
+    /// `None` while it is being dropped, and after it could not be opened again. Written only to open it again, so that calls
+    /// share it.
+    db: RwLock<Option<Database>>,
     poisoned: AtomicBool,
+    /// Why it is poisoned: there was no room, which says nothing against what the disk has kept.
+    lacked_room: AtomicBool,
 }
 
 impl StoreFile {
@@ -110,6 +114,11 @@ impl StoreFile {
         if !path.try_exists().map_err(io)? {
             create(path, format, new)?;
         }
+        Self::open_file(path, format)
+    }
+
+    fn open_file(path: &Path, format: &Format) -> Result<Self, OpenError> {
+        let io = |source| OpenError::Io { path: path.to_owned(), source };
         let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
         let mut magic = Vec::new();
         Read::by_ref(&mut file).take(REDB_MAGIC.len() as u64).read_to_end(&mut magic).map_err(io)?;
@@ -156,7 +165,26 @@ impl StoreFile {
     }
 
     fn new(db: Database) -> Self {
-        Self { db: Some(db), poisoned: AtomicBool::new(false) }
+        Self {
+            db: RwLock::new(Some(db)),
+            poisoned: AtomicBool::new(false),
+            lacked_room: AtomicBool::new(false),
+        }
+    }
+
+    /// Opens the file at `path` again if the store is poisoned because the disk was full, and leaves it as it is otherwise.
+    /// Waits for calls that are under way. What the store then shows is what was really kept.
+    pub(crate) fn reopen_if_full(&self, path: &Path, format: &Format) -> Result<(), OpenError> {
+        if !self.lacked_room.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        close(db.take());
+        let again = Self::open_file(path, format)?;
+        *db = again.db.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.lacked_room.store(false, Ordering::Release);
+        self.poisoned.store(false, Ordering::Release);
+        Ok(())
     }
 
     pub(crate) fn read<T>(
@@ -192,11 +220,16 @@ impl StoreFile {
     /// Runs `run` unless the store is poisoned, and poisons it when the disk fails. A damaged file can also break an
     /// assumption inside redb: its panic ends here, and the store with it.
     fn guarded<T>(&self, run: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let Some(db) = self.db.as_ref().filter(|_| !self.poisoned.load(Ordering::Acquire)) else {
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(db) = db.as_ref().filter(|_| !self.poisoned.load(Ordering::Acquire)) else {
             return Err(StoreError::Poisoned);
         };
         let result = catch_unwind(AssertUnwindSafe(|| run(db)));
         if result.as_ref().map_or(true, |result| result.as_ref().is_err_and(StoreError::needs_reopen)) {
+            let no_room = |error: &StoreError| matches!(error, StoreError::Io(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded));
+            if result.as_ref().is_ok_and(|result| result.as_ref().is_err_and(no_room)) {
+                self.lacked_room.store(true, Ordering::Release);
+            }
             self.poisoned.store(true, Ordering::Release);
         }
         result.unwrap_or_else(|_| Err(StoreError::corrupt("its structure is broken")))
@@ -204,12 +237,15 @@ impl StoreFile {
 }
 
 impl Drop for StoreFile {
-    /// Closing writes, so it can meet damage just as any other call.
     fn drop(&mut self) {
-        let db = self.db.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
-            tracing::error!("the store's file is damaged, and could not be closed in order");
-        }
+        close(self.db.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// Closing writes, so it can meet damage just as any other call.
+fn close(db: Option<Database>) {
+    if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+        tracing::error!("the store's file is damaged, and could not be closed in order");
     }
 }
 

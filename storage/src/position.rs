@@ -225,6 +225,22 @@ pub struct Position {
 }
 
 impl Position {
+    /// A position that no feed knows. A replica that is there compares heads with whatever feed it meets.
+    ///
+    /// ```
+    /// use headwater_storage::{FeedStore, InMemoryBackend, NewFeed, Position, RedbFeed, SpaceId, Standing};
+    /// let feed = RedbFeed::open_backend(InMemoryBackend::new(), NewFeed { created_ms: 0 })?;
+    /// let standing = feed.check_position(SpaceId::from_name("home"), &Position::nowhere())?;
+    /// assert_ne!(standing, Standing::Known);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn nowhere() -> Self {
+        // Not a version of a cursor.
+        Self { watermark: None, cursor: Some(Bytes::from_static(&[0])) }
+    }
+}
+
+impl Position {
     /// The longest cursor, in bytes.
     pub const CURSOR_LEN_MAX: usize = 64;
 }

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_storage::SpaceId;
@@ -53,6 +54,7 @@ impl Replica {
         let driver = Driver {
             replica: self.clone(),
             url,
+            transport: Arc::clone(&options.transport),
             status: status_sender,
             waiting: Waiting::default(),
             bytes_sent: 0,
@@ -84,7 +86,15 @@ impl Replica {
         config.limits = options.limits;
         let (status, _) = watch::channel(Status::default());
         let (replica, waiting) = (self.clone(), Waiting::default());
-        let mut driver = Driver { replica, url, status, waiting, bytes_sent: 0, bytes_received: 0 };
+        let mut driver = Driver {
+            replica,
+            url,
+            transport: options.transport,
+            status,
+            waiting,
+            bytes_sent: 0,
+            bytes_received: 0,
+        };
         let (answer, mut answered) = oneshot::channel();
         driver.waiting.add(answer);
         // Held, because a driver without a handle would stop at once.

@@ -1,22 +1,22 @@
 //! One connection: a socket, a session and a replica, and the bytes and calls between them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use headwater_storage::{ChangeRecord, PayloadKind, Position, SpaceId};
+use headwater_storage::{Position, SpaceId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::socket::{self, RelayUrl, Socket};
 use super::status::Progress;
-use super::{Phase, Status, SyncError, SyncReport};
+use super::{Phase, Status, SyncError, SyncReport, Transport};
 use crate::model::Timestamp;
-use crate::replica::{MergeRequest, Replica};
+use crate::replica::Replica;
 use crate::sync::Time;
 use crate::sync::client::{ClientConfig, ClientSession, CloseReason, Event, Input, Output, SessionState};
-use crate::wire::{HeadsEntry, MorePages, Retry};
+use crate::wire::Retry;
 
 /// How long the rest of a closing connection may take.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
@@ -53,11 +53,11 @@ impl Waiting {
         self.is_round_running = true;
     }
 
-    fn report(&mut self, report: SyncReport) {
+    fn report(&mut self, report: Result<SyncReport, SyncError>) {
         self.reports += 1;
         let reports = self.reports;
         for (_, answer) in self.callers.extract_if(.., |(due, _)| *due <= reports) {
-            let _gone = answer.send(Ok(report)).is_err();
+            let _gone = answer.send(report.clone()).is_err();
         }
         self.is_round_running = !self.callers.is_empty();
     }
@@ -73,6 +73,7 @@ impl Waiting {
 pub(super) struct Driver {
     pub(super) replica: Replica,
     pub(super) url: RelayUrl,
+    pub(super) transport: Arc<dyn Transport>,
     pub(super) status: watch::Sender<Status>,
     pub(super) waiting: Waiting,
     pub(super) bytes_sent: u64,
@@ -105,7 +106,8 @@ impl Driver {
         commands: &mut mpsc::Receiver<Command>,
     ) -> Result<Ended, SyncError> {
         self.status.send_modify(|status| (status.phase, status.progress) = (Phase::Connecting, None));
-        let mut socket = socket::connect(&self.url, &config.limits, connect_timeout).await?;
+        let mut socket =
+            socket::connect(&self.url, &*self.transport, &config.limits, connect_timeout).await?;
         let spaces: Vec<SpaceId> = config.spaces.iter().map(|(space, _)| *space).collect();
         let mut commits = self.replica.local_commits();
         let started = Instant::now();
@@ -192,11 +194,11 @@ impl Driver {
                 }
                 call => {
                     let replica = self.replica.clone();
-                    let answer = tokio::task::spawn_blocking(move || answer(&replica, call));
+                    let answer = tokio::task::spawn_blocking(move || replica.answer(call));
                     match answer.await {
                         Ok(Ok(Some(input))) => session.handle(now(), input),
                         Ok(Ok(None)) => {}
-                        Ok(Err(error)) => return Err(SyncError::Store(error)),
+                        Ok(Err(error)) => return Err(SyncError::Store(error.to_string())),
                         Err(error) => return Err(SyncError::Store(error.to_string())),
                     }
                 }
@@ -214,7 +216,8 @@ impl Driver {
             Event::StateChanged(state) => self.status.send_modify(|status| {
                 status.phase = match state {
                     SessionState::Connecting => Phase::Connecting,
-                    SessionState::Syncing => Phase::Syncing,
+                    SessionState::Syncing | SessionState::Waiting => Phase::Syncing,
+                    SessionState::Blocked => Phase::Error,
                     SessionState::UpToDate => Phase::UpToDate,
                 };
                 if state == SessionState::UpToDate {
@@ -225,10 +228,16 @@ impl Driver {
             Event::Progress { done, total, .. } => {
                 self.status.send_modify(|status| status.progress = Some(Progress { done, total }));
             }
-            Event::Report { pushed, pulled, rejected } => {
+            Event::Report { pushed, pulled, rejected, failed } => {
                 let (bytes_sent, bytes_received) = (self.bytes_sent, self.bytes_received);
-                self.status.send_modify(|status| status.last_synced = Some(Timestamp(now_ms as i64)));
-                self.waiting.report(SyncReport { pushed, pulled, rejected, bytes_sent, bytes_received });
+                let report = SyncReport { pushed, pulled, rejected, bytes_sent, bytes_received };
+                self.waiting.report(match failed {
+                    Some((code, message)) => Err(SyncError::Incomplete { code, message, report }),
+                    None => {
+                        self.status.send_modify(|status| status.last_synced = Some(Timestamp(now_ms as i64)));
+                        Ok(report)
+                    }
+                });
             }
             Event::Error { space, code, message, .. } => {
                 tracing::warn!(?space, %code, message, "the relay reports an error");
@@ -250,56 +259,6 @@ fn ended(reason: CloseReason) -> Result<Ended, SyncError> {
             Err(SyncError::Refused { code, message })
         }
     }
-}
-
-/// Does one thing that the session asked of the replica. `Err` means that the store failed in a way that ends the session.
-fn answer(replica: &Replica, call: Output) -> Result<Option<Input<'static>>, String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    Ok(Some(match call {
-        Output::Merge { space, ticket, entries, position } => {
-            match replica.merge(space, MergeRequest { records: entries, position }) {
-                Ok(merged) => {
-                    Input::Merged { space, ticket, pulled: merged.applied, set_aside: merged.set_aside }
-                }
-                Err(error) => Input::MergeFailed { space, ticket, reason: text(&error), retry: Retry::Later },
-            }
-        }
-        Output::Acknowledge { space, acknowledged, refused, position } => {
-            replica.acknowledge(space, acknowledged, refused, position).map_err(|error| text(&error))?;
-            return Ok(None);
-        }
-        Output::ReadOutbox { space, after, entries_max, bytes_max } => {
-            let entries =
-                replica.outbox(space, after, entries_max, bytes_max).map_err(|error| text(&error))?;
-            // Fewer than asked for can also mean that the bytes ran out; only an empty page is surely the end.
-            let exhausted = entries.is_empty();
-            Input::OutboxPage { space, entries, exhausted }
-        }
-        Output::LoadEntity { space, entity } => {
-            let Some(collection) = replica.collection_of(space, entity).map_err(|error| text(&error))? else {
-                return Ok(None);
-            };
-            let changes = replica.entity_changes(space, entity).map_err(|error| text(&error))?;
-            let record = |(hash, payload): (_, Bytes)| {
-                let (kind, collection) = (PayloadKind::Change, collection.clone());
-                ChangeRecord { entity, collection, kind, hash, payload }
-            };
-            let changes = changes.into_iter().map(record).collect();
-            Input::EntityLoaded { space, entity, changes, collection }
-        }
-        Output::ListEntities { space, after, entities_max } => {
-            let positions =
-                replica.entity_positions(space, after, entities_max).map_err(|error| text(&error))?;
-            let more = if positions.len() < entities_max { MorePages::No } else { MorePages::Yes };
-            let entry = |position: crate::replica::EntityPosition| HeadsEntry {
-                entity: position.entity,
-                collection: position.collection,
-                heads: position.heads,
-            };
-            Input::EntityList { space, entities: positions.into_iter().map(entry).collect(), more }
-        }
-        Output::Transmit(_) | Output::Event(_) | Output::Close { .. } => return Ok(None),
-    }))
 }
 
 /// Where a replica stands in the spaces of a connection.

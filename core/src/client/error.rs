@@ -1,3 +1,4 @@
+use super::SyncReport;
 use crate::wire::ErrorCode;
 
 /// A connection cannot even be tried.
@@ -38,6 +39,16 @@ pub enum SyncError {
         /// Why, for people.
         message: String,
     },
+    /// The round ended, but something in it failed. What was synced stays synced.
+    #[error("not everything was synced: {message} ({code})")]
+    Incomplete {
+        /// What failed first.
+        code: ErrorCode,
+        /// What failed first, for people.
+        message: String,
+        /// What was done nevertheless.
+        report: SyncReport,
+    },
     /// The round took longer than it may.
     #[error("the round took too long")]
     TimedOut,
@@ -54,7 +65,9 @@ impl SyncError {
     pub fn is_retryable(&self) -> bool {
         match self {
             SyncError::Unreachable(_) | SyncError::ConnectionLost(_) | SyncError::TimedOut => true,
-            SyncError::Refused { code, .. } => code.retry() == crate::wire::Retry::Later,
+            SyncError::Refused { code, .. } | SyncError::Incomplete { code, .. } => {
+                code.retry() == crate::wire::Retry::Later
+            }
             SyncError::Connect(_) | SyncError::Store(_) | SyncError::Disconnected => false,
         }
     }

@@ -7,10 +7,12 @@ mod error;
 mod options;
 mod socket;
 mod status;
+mod transport;
 
 pub use connection::Connection;
 pub use error::{ConnectError, SyncError};
 pub use options::{ConnectOptions, SyncOptions};
 pub use status::{Phase, Progress, Status, SyncReport};
+pub use transport::{ByteStream, Opening, Tcp, Transport};
 
 pub use crate::sync::client::Direction;

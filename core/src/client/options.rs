@@ -1,7 +1,9 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_storage::SpaceId;
 
+use super::{Tcp, Transport};
 use crate::sync::Backoff;
 use crate::sync::client::Direction;
 use crate::wire::Limits;
@@ -26,6 +28,8 @@ pub struct ConnectOptions {
     pub connect_timeout: Duration,
     /// What this side accepts from the relay.
     pub limits: Limits,
+    /// What makes the byte stream to the relay: [`Tcp`], unless there is a proxy or a tunnel.
+    pub transport: Arc<dyn Transport>,
 }
 
 impl ConnectOptions {
@@ -37,6 +41,7 @@ impl ConnectOptions {
             backoff: Backoff::default(),
             connect_timeout: Duration::from_secs(10),
             limits: Limits::default(),
+            transport: Arc::new(Tcp),
         }
     }
 }
@@ -64,6 +69,8 @@ pub struct SyncOptions {
     pub connect_timeout: Duration,
     /// What this side accepts from the relay.
     pub limits: Limits,
+    /// What makes the byte stream to the relay: [`Tcp`], unless there is a proxy or a tunnel.
+    pub transport: Arc<dyn Transport>,
 }
 
 impl SyncOptions {
@@ -76,6 +83,7 @@ impl SyncOptions {
             timeout: Duration::from_secs(3600),
             connect_timeout: Duration::from_secs(10),
             limits: Limits::default(),
+            transport: Arc::new(Tcp),
         }
     }
 }

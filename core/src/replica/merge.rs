@@ -79,6 +79,8 @@ impl Replica {
         let mut by_entity: HashMap<EntityId, Vec<Incoming>> = HashMap::new();
         for record in request.records {
             match check_record(&record, &ChangeLimits::default()) {
+                Ok(change)
+                    if cfg!(bug = "wall-clock-decides") && change.time_ms > now_ms as i64 + 1_000_000 => {}
                 Ok(change) => {
                     let changes = by_entity.entry(record.entity).or_default();
                     if changes.is_empty() {
@@ -107,6 +109,11 @@ impl Replica {
             return Ok(merged);
         }
         commit.writes = applied.iter().map(Applied::entity_write).collect();
+        if cfg!(bug = "watermark-before-merge") && commit.position.is_some() {
+            let mut early = Commit::new(space, now_ms);
+            early.position = commit.position.take();
+            self.store().commit(early)?;
+        }
         commit.durability = CommitDurability::Deferred;
         let needs_flush = !applied.is_empty();
         self.store().commit(commit)?;
@@ -115,7 +122,7 @@ impl Replica {
             self.notify(patch);
         }
         drop(documents);
-        if needs_flush {
+        if needs_flush && !cfg!(bug = "merge-not-flushed") {
             self.store().commit(Commit::new(space, now_ms))?;
         }
         Ok(merged)
@@ -172,6 +179,11 @@ impl Replica {
         };
         let mut seen = HashSet::with_capacity(changes.len());
         changes.retain(|(record, _)| !document.contains(&record.hash) && seen.insert(record.hash));
+        if cfg!(bug = "early-change-dropped") {
+            changes.retain(|(_, change)| {
+                change.deps.iter().all(|dep| document.contains(dep) || seen.contains(dep))
+            });
+        }
         if changes.is_empty() {
             documents.put(space, entity, document);
             return Ok(Outcome::default());

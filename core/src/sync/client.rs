@@ -22,8 +22,8 @@ use self::space::{Pull, Space};
 use super::Time;
 use super::heartbeat::{Beat, Heartbeat};
 use crate::wire::{
-    Bye, ByeReason, ErrorCode, ErrorFrame, Frame, Hello, Limits, Open, OpenMode, Ping, Pong, Retry, Severity,
-    VERSIONS, Welcome,
+    Bye, ByeReason, ErrorCode, ErrorFrame, Frame, Hello, Limits, Open, OpenMode, Ping, Pong, Retry, Seal,
+    Severity, VERSIONS, Welcome,
 };
 
 pub use self::driver::{ClientConfig, CloseReason, Direction, Event, Input, Mode, Output, SessionState};
@@ -52,9 +52,12 @@ pub struct ClientSession {
     heartbeat: Heartbeat,
     spaces: Vec<Space>,
     outputs: VecDeque<Output>,
+    /// The seals of what is sent, and of what comes in.
+    sending: Seal,
+    receiving: Seal,
     state: SessionState,
     round: Round,
-    /// Frame bytes of pushes that were not acknowledged yet.
+    /// Bytes of pushes that were not acknowledged yet, with their seals.
     pushed_bytes: u64,
     pushes: u64,
     next_ticket: u64,
@@ -91,6 +94,8 @@ impl ClientSession {
             limits,
             spaces: Vec::new(),
             outputs: VecDeque::new(),
+            sending: Seal::default(),
+            receiving: Seal::default(),
             state: SessionState::Connecting,
             round: Round::default(),
             pushed_bytes: 0,
@@ -209,9 +214,9 @@ impl ClientSession {
         self.transmit(&Frame::Open(open));
     }
 
-    fn handle_frame(&mut self, now: Time, bytes: &[u8]) -> Result<(), Fatal> {
+    fn handle_frame(&mut self, now: Time, message: &[u8]) -> Result<(), Fatal> {
         self.heartbeat.received(now);
-        let frame = Frame::decode(bytes, &self.limits)
+        let frame = Frame::open(message, &mut self.receiving, &self.limits)
             .map_err(|error| Fatal::new(error.code(), error.to_string()))?;
         match (frame, self.phase) {
             (Frame::Welcome(welcome), Phase::Greeting { .. }) => self.welcomed(now, &welcome),
@@ -314,7 +319,15 @@ impl ClientSession {
     }
 
     fn transmit(&mut self, frame: &Frame) {
-        self.outputs.push_back(Output::Transmit(frame.encode()));
+        let _bytes = self.transmit_encoded(&frame.encode());
+    }
+
+    /// Seals an encoded frame and sends it. Returns the size of the whole message, in bytes.
+    fn transmit_encoded(&mut self, frame: &[u8]) -> u64 {
+        let message = self.sending.seal(frame);
+        let bytes = message.len() as u64;
+        self.outputs.push_back(Output::Transmit(message));
+        bytes
     }
 
     fn event(&mut self, event: Event) {
@@ -322,6 +335,9 @@ impl ClientSession {
     }
 
     fn error(&mut self, space: Option<SpaceId>, code: ErrorCode, message: String, retry: Retry) {
+        if self.round.running {
+            self.round.failed.get_or_insert_with(|| (code, message.clone()));
+        }
         self.event(Event::Error { space, code, message, retry });
     }
 

@@ -15,13 +15,19 @@ use super::*;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The frame is larger than the limit. The other side must split it.
+    /// The frame with its seal is larger than the limit. The other side must split it.
     #[error("a frame of {bytes} bytes is larger than the {bytes_max} allowed")]
     FrameTooLarge {
-        /// Its size.
+        /// Its size, with the seal.
         bytes: u64,
         /// The limit.
         bytes_max: u64,
+    },
+    /// The message is not the one that the other side sealed next. Connect again: nothing of it was used.
+    #[error("message {number} was damaged, lost, doubled or out of order: connect again")]
+    Damaged {
+        /// The number of the message that should have come, from 0.
+        number: u64,
     },
     /// The frame's type is not known to this version. Update this side.
     #[error("frame type {0} is not known to this version")]
@@ -91,6 +97,7 @@ impl DecodeError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::FrameTooLarge { .. } => ErrorCode::FrameTooLarge,
+            Self::Damaged { .. } => ErrorCode::FrameDamaged,
             Self::UnknownFrame(_) => ErrorCode::UnknownFrame,
             Self::Kind(_) => ErrorCode::UnknownKind,
             _ => ErrorCode::MalformedFrame,
@@ -102,17 +109,20 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 1 << 10;
 const HEADS_MAX: u64 = 4096;
 
 impl Frame {
-    /// Reads a frame that came in under `limits`.
+    /// Reads the frame in the next message that came in under `limits`.
+    ///
+    /// The size is looked at first: nothing is spent on a message that is too large.
+    pub(crate) fn open(message: &[u8], seal: &mut Seal, limits: &Limits) -> Result<Self, DecodeError> {
+        check_size(message.len() as u64, limits)?;
+        Self::decode(seal.open(message)?, limits)
+    }
+
+    /// Reads a frame that came in under `limits`, without its seal. Its size is limited together with the seal's.
     ///
     /// What it allocates is bounded by the limits, whatever the bytes are. Fields that this version does not know are
     /// passed over.
     pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Self, DecodeError> {
-        if bytes.len() as u64 > limits.frame_bytes_max {
-            return Err(DecodeError::FrameTooLarge {
-                bytes: bytes.len() as u64,
-                bytes_max: limits.frame_bytes_max,
-            });
-        }
+        check_size(bytes.len() as u64 + SEAL_BYTES, limits)?;
         let mut reader = Reader::new(bytes);
         let items = reader.array("items of a frame", 2)?;
         if items != 2 {
@@ -124,6 +134,11 @@ impl Frame {
         reader.end()?;
         Ok(frame)
     }
+}
+
+fn check_size(bytes: u64, limits: &Limits) -> Result<(), DecodeError> {
+    let bytes_max = limits.frame_bytes_max;
+    if bytes > bytes_max { Err(DecodeError::FrameTooLarge { bytes, bytes_max }) } else { Ok(()) }
 }
 
 fn decode_limits(reader: &mut Reader<'_>) -> Result<Limits, DecodeError> {

@@ -96,6 +96,8 @@ error_codes! {
     13 SpaceNotOpen Never,
     /// A change does not come right after the ones before it. Connect again; nothing is lost.
     14 GapInFeed Later,
+    /// A frame was damaged, lost, doubled or out of order on its way. Connect again; nothing is lost.
+    15 FrameDamaged Later,
     /// A change is larger than allowed. Split the edit.
     30 ChangeTooLarge Never,
     /// A change is damaged, not in canonical form, or does too much. It cannot be accepted.

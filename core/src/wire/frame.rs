@@ -7,7 +7,7 @@ use headwater_storage::{
 
 use super::{ErrorCode, Limits, Retry};
 
-/// One message on the wire.
+/// One message on the wire, without its [`Seal`](super::Seal).
 ///
 /// ```
 /// use headwater::wire::{Frame, Limits, Ping};

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::ErrorCode;
 
-/// What a frame needs apart from its changes, in bytes: an upper bound.
+/// What a frame needs apart from its changes, in bytes: an upper bound. Its seal is part of it.
 pub const FRAME_OVERHEAD_BYTES: u64 = 1024;
 
 /// What a side of the connection accepts.
@@ -18,7 +18,7 @@ pub const FRAME_OVERHEAD_BYTES: u64 = 1024;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The first frame of a client, in bytes. Not negotiated: it holds before anything could be.
+    /// The first frame of a client with its seal, in bytes. Not negotiated: it holds before anything could be.
     pub hello_bytes_max: u64,
     /// The time for the first frame, in milliseconds. Not negotiated.
     pub authentication_ms_max: u64,
@@ -26,13 +26,13 @@ pub struct Limits {
     pub ping_interval_ms: u64,
     /// The time without anything received after which the connection counts as lost, in milliseconds. The relay's value holds.
     pub dead_after_ms: u64,
-    /// One frame, in bytes.
+    /// One frame with its seal, in bytes: one message of the socket.
     pub frame_bytes_max: u64,
     /// One change's payload, in bytes.
     pub change_bytes_max: u64,
     /// Changes in one push.
     pub push_changes_max: u64,
-    /// Frame bytes under way in one direction of one connection: pushed and not acknowledged, or sent and not seen.
+    /// Bytes of frames with their seals under way in one direction of one connection: pushed and not acknowledged, or sent and not seen.
     pub in_flight_bytes_max: u64,
     /// Pushes under way on one connection.
     pub in_flight_pushes_max: u64,

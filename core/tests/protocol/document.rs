@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use headwater::wire::schema::{FRAMES, Kind, LIMITS, Presence, Sender};
-use headwater::wire::{ErrorCode, Frame, Limits, Retry, VERSIONS};
+use headwater::wire::{ErrorCode, Frame, Limits, Ping, Retry, Seal, VERSIONS};
 
 use crate::examples::frames;
 
@@ -51,8 +51,12 @@ fn hex(lines: &[String]) -> String {
     digits
 }
 
+fn digits(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn encoded(frame: &Frame) -> String {
-    frame.encode().iter().map(|byte| format!("{byte:02x}")).collect()
+    digits(&frame.encode())
 }
 
 /// Would go wrong: a field is added, renumbered or renamed, and whoever writes another client learns it from a bug.
@@ -119,6 +123,15 @@ fn the_bytes_in_the_document_are_the_bytes_on_the_wire() {
         }
     }
     assert!(wrong.is_empty(), "the encoder writes:\n{}", wrong.join("\n"));
+}
+
+/// Would go wrong: the seal is computed in another way, and every message between an old and a new version counts as damaged.
+#[test]
+fn the_seals_in_the_document_are_the_seals_on_the_wire() {
+    let frame = Frame::Ping(Ping { nonce: 1 }).encode();
+    let mut seal = Seal::default();
+    let messages: String = (0..2).map(|_| digits(&seal.seal(&frame))).collect();
+    assert_eq!(hex(&sections(&document())["Seal"]), messages);
 }
 
 /// Would go wrong: a code means one thing here and another in the document.

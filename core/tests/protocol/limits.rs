@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use headwater::wire::{
     Ack, AckResult, Changes, DecodeError, ErrorCode, Fetch, Frame, Heads, HeadsEntry, Limits, MorePages,
-    Part, Push,
+    Part, Push, SEAL_BYTES,
 };
 use headwater_storage::{ChangeRecord, EntityId, Seq};
 
@@ -49,8 +49,12 @@ fn counts_are_limited() {
 #[test]
 fn the_size_of_a_frame_is_limited() {
     let bytes = push(vec![record(b"change")]).encode();
-    for (frame_bytes_max, taken) in [(bytes.len() - 1, false), (bytes.len(), true), (bytes.len() + 1, true)] {
-        let limits = Limits { frame_bytes_max: frame_bytes_max as u64, ..Limits::default() };
+    // What goes over the socket is the frame with its seal.
+    let message_bytes = bytes.len() as u64 + SEAL_BYTES;
+    for (frame_bytes_max, taken) in
+        [(message_bytes - 1, false), (message_bytes, true), (message_bytes + 1, true)]
+    {
+        let limits = Limits { frame_bytes_max, ..Limits::default() };
         match Frame::decode(&bytes, &limits) {
             Ok(_) => assert!(taken),
             Err(error) => {

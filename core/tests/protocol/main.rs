@@ -6,3 +6,4 @@ mod document;
 mod examples;
 mod hostile;
 mod limits;
+mod seal;

@@ -3,9 +3,9 @@
 use headwater::sync::Time;
 use headwater::sync::client::{self, CloseReason};
 use headwater::sync::relay::{self, RelayConfig, RelaySession};
-use headwater::wire::{ErrorCode, Frame, Hello, Limits, Ping, Welcome};
+use headwater::wire::{ErrorCode, Frame, Hello, Limits, Ping, SEAL_BYTES, Welcome};
 
-use crate::pair::{FakeReplica, Pair, change, client_config, device, new_feed};
+use crate::pair::{FakeReplica, Pair, change, client_config, device, new_feed, sealed};
 
 fn live_pair() -> Pair {
     let mut pair = Pair::new(new_feed(), FakeReplica::default());
@@ -23,6 +23,11 @@ fn hello(version_min: u16, version_max: u16) -> Hello {
         token: None,
         limits: Limits::default(),
     }
+}
+
+/// A frame as the first message of a connection.
+fn first(frame: &Frame) -> bytes::Bytes {
+    sealed(0, &frame.encode())
 }
 
 /// Would go wrong: a relay that restarts cuts off pushes that it has taken, or its clients come back too late.
@@ -51,42 +56,70 @@ fn a_draining_relay_answers_what_it_took_and_says_when_to_come_back() {
 #[test]
 fn garbage_closes_the_connection_with_a_code() {
     let valid = Frame::Ping(Ping { nonce: 1 }).encode();
-    let cases: [(Vec<u8>, ErrorCode); 7] = [
+    let largest = (1 << 20) - SEAL_BYTES as usize;
+    let cases: [(Vec<u8>, ErrorCode); 8] = [
         (Vec::new(), ErrorCode::MalformedFrame),
         (vec![0xff; 40], ErrorCode::MalformedFrame),
         (valid[..valid.len() - 1].to_vec(), ErrorCode::MalformedFrame),
         ([&valid[..], &[0]].concat(), ErrorCode::MalformedFrame),
         (vec![0x82, 0x18, 99, 0xa0], ErrorCode::UnknownFrame),
-        (vec![0; (1 << 20) + 1], ErrorCode::FrameTooLarge),
+        (vec![0; largest], ErrorCode::MalformedFrame),
+        (vec![0; largest + 1], ErrorCode::FrameTooLarge),
         (vec![0x9f, 0x0f, 0xbf, 0xff, 0xff], ErrorCode::MalformedFrame),
     ];
-    for (bytes, code) in cases {
+    for (frame, code) in cases {
         let mut pair = live_pair();
-        pair.relay(relay::Input::Frame(&bytes));
-        pair.client(client::Input::Frame(&bytes));
-        while let Some(output) = pair.client.poll() {
-            if let client::Output::Close { reason: CloseReason::Protocol { code: found, .. } } = output {
-                assert_eq!(found, code);
-                pair.client_closed = Some(CloseReason::Done);
-            }
-        }
-        assert!(pair.client_closed.is_some(), "the client goes on after {bytes:02x?}");
-        pair.run();
-        assert_eq!(pair.relay_closed, Some(Some(code)));
+        pair.relay_gets(&frame);
+        pair.client_gets(&frame);
+        assert_both_closed(pair, code);
     }
+}
+
+/// Would go wrong: whoever does not seal its messages is taken at its word, or a text that was sent as a message is read.
+#[test]
+fn messages_without_a_seal_close_the_connection_with_a_code() {
+    let valid = Frame::Ping(Ping { nonce: 1 }).encode();
+    let cases: [(&[u8], ErrorCode); 6] = [
+        (b"", ErrorCode::FrameDamaged),
+        (b"\xff", ErrorCode::FrameDamaged),
+        (b"hello, this is a text", ErrorCode::FrameDamaged),
+        (&valid, ErrorCode::FrameDamaged),
+        (&[0; 1 << 20], ErrorCode::FrameDamaged),
+        (&[0; (1 << 20) + 1], ErrorCode::FrameTooLarge),
+    ];
+    for (message, code) in cases {
+        let mut pair = live_pair();
+        pair.relay(relay::Input::Frame(message));
+        pair.client(client::Input::Frame(message));
+        assert_both_closed(pair, code);
+    }
+}
+
+/// Both sides found the same wrong with what they got.
+#[track_caller]
+fn assert_both_closed(mut pair: Pair, code: ErrorCode) {
+    while let Some(output) = pair.client.poll() {
+        if let client::Output::Close { reason: CloseReason::Protocol { code: found, .. } } = output {
+            assert_eq!(found, code);
+            pair.client_closed = Some(CloseReason::Done);
+        }
+    }
+    assert!(pair.client_closed.is_some(), "the client goes on, where {code} is expected");
+    pair.run();
+    assert_eq!(pair.relay_closed, Some(Some(code)));
 }
 
 /// Would go wrong: whoever has not said who they are can make the relay read large frames.
 #[test]
 fn the_first_frame_is_small() {
-    let base = Frame::Hello(hello(1, 1)).encode().len();
+    let base = sealed(0, &Frame::Hello(hello(1, 1)).encode()).len();
     for (above, code) in [(0, None), (1, Some(ErrorCode::FrameTooLarge))] {
         let limits = Limits { hello_bytes_max: base as u64, ..Limits::default() };
         let mut session =
             RelaySession::new(RelayConfig { limits, ..RelayConfig::default() }, Time::from_millis(0));
         let mut long = hello(1, 1);
         long.client_name.push_str(&"x".repeat(above));
-        session.handle(Time::from_millis(1), relay::Input::Frame(&Frame::Hello(long).encode()));
+        session.handle(Time::from_millis(1), relay::Input::Frame(&first(&Frame::Hello(long))));
         let closed = std::iter::from_fn(|| session.poll()).find_map(|output| match output {
             relay::Output::Close { code, .. } => Some(code),
             _ => None,
@@ -106,7 +139,8 @@ fn versions_without_overlap_end_in_a_clear_refusal() {
         (3, 1, Some(ErrorCode::UnsupportedVersion)),
     ] {
         let mut session = RelaySession::new(RelayConfig::default(), Time::from_millis(0));
-        session.handle(Time::from_millis(1), relay::Input::Frame(&Frame::Hello(hello(min, max)).encode()));
+        let hello = first(&Frame::Hello(hello(min, max)));
+        session.handle(Time::from_millis(1), relay::Input::Frame(&hello));
         let closed = std::iter::from_fn(|| session.poll()).find_map(|output| match output {
             relay::Output::Close { code, .. } => Some(code),
             _ => None,
@@ -126,7 +160,7 @@ fn a_welcome_with_another_version_is_refused() {
         relay_version: "1".to_owned(),
         limits: Limits::default(),
     };
-    session.handle(Time::from_millis(1), client::Input::Frame(&Frame::Welcome(welcome).encode()));
+    session.handle(Time::from_millis(1), client::Input::Frame(&first(&Frame::Welcome(welcome))));
     let closed = std::iter::from_fn(|| session.poll()).find_map(|output| match output {
         client::Output::Close { reason } => Some(reason),
         _ => None,
@@ -144,7 +178,7 @@ fn frames_that_do_not_belong_here_close_the_connection() {
         relay_version: "1".to_owned(),
         limits: Limits::default(),
     };
-    pair.relay(relay::Input::Frame(&Frame::Welcome(welcome).encode()));
+    pair.relay_gets(&Frame::Welcome(welcome).encode());
     pair.run();
     assert_eq!(pair.relay_closed, Some(Some(ErrorCode::UnexpectedFrame)));
     assert!(matches!(
@@ -153,7 +187,8 @@ fn frames_that_do_not_belong_here_close_the_connection() {
     ));
 
     let mut session = RelaySession::new(RelayConfig::default(), Time::from_millis(0));
-    session.handle(Time::from_millis(1), relay::Input::Frame(&Frame::Ping(Ping { nonce: 1 }).encode()));
+    let ping = first(&Frame::Ping(Ping { nonce: 1 }));
+    session.handle(Time::from_millis(1), relay::Input::Frame(&ping));
     let closed = std::iter::from_fn(|| session.poll())
         .any(|output| matches!(output, relay::Output::Close { code: Some(ErrorCode::UnexpectedFrame), .. }));
     assert!(closed);

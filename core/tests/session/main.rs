@@ -4,6 +4,7 @@
 
 mod catch_up;
 mod closing;
+mod damage;
 mod heartbeat;
 mod live;
 mod pair;

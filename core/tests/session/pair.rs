@@ -6,7 +6,7 @@ use bytes::Bytes;
 use headwater::sync::Time;
 use headwater::sync::client::{self, ClientConfig, ClientSession, CloseReason, Event};
 use headwater::sync::relay::{self, Author, ReadPlan, RelayConfig, RelaySession, StoreTask, encode_live};
-use headwater::wire::{ErrorCode, Frame, HeadsEntry, Limits, MorePages, OpenMode, Retry};
+use headwater::wire::{ErrorCode, Frame, HeadsEntry, Limits, MorePages, OpenMode, Retry, Seal};
 use headwater_storage::{
     Append, Appended, ChangeHash, ChangeRecord, CollectionName, DeviceId, EntityId, FeedEntry, FeedEpoch,
     FeedRow, InMemoryBackend, NewFeed, OutboxEntry, OutboxSeq, PageLimit, PayloadKind, Position, ReadError,
@@ -87,6 +87,47 @@ pub(crate) struct Faults {
     pub(crate) acks_lost: bool,
     /// Appends are not answered until `release_appends`.
     pub(crate) appends_wait: bool,
+    /// What happens to one message on its way.
+    pub(crate) accident: Option<Accident>,
+}
+
+/// A message of this number in one direction does not arrive as it was sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Accident {
+    pub(crate) towards: Side,
+    pub(crate) number: usize,
+    pub(crate) what: Mishap,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Client,
+    Relay,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mishap {
+    /// This bit, counted from the end where it is negative, has the other value.
+    Flipped(isize),
+    /// So many bytes are missing at the end.
+    Cut(usize),
+    Dropped,
+    Doubled,
+    /// The message after it overtakes it.
+    Swapped,
+}
+
+/// One direction: what was sealed, and what is on its way.
+#[derive(Default)]
+struct Way {
+    /// Opens every message as it is sent, so that the test sees the frames.
+    watching: Seal,
+    sent: usize,
+    arrived: usize,
+    /// When each arrives, and its bytes.
+    messages: VecDeque<(u64, Bytes)>,
+    /// A message that the next one overtakes.
+    overtaken: Option<Bytes>,
 }
 
 pub(crate) struct Pair {
@@ -101,12 +142,12 @@ pub(crate) struct Pair {
     pub(crate) events: Vec<Event>,
     pub(crate) client_closed: Option<CloseReason>,
     pub(crate) relay_closed: Option<Option<ErrorCode>>,
-    /// Every frame that went out, with its size.
+    /// Every frame that went out, with the size of its message.
     pub(crate) from_client: Vec<(Frame, usize)>,
     pub(crate) from_relay: Vec<(Frame, usize)>,
     pub(crate) device_seen: Vec<Seq>,
-    to_relay: VecDeque<(u64, Bytes)>,
-    to_client: VecDeque<(u64, Bytes)>,
+    to_relay: Way,
+    to_client: Way,
     waiting_merges: Vec<client::Output>,
     waiting_appends: Vec<relay::Output>,
     subscribed: bool,
@@ -210,8 +251,8 @@ impl Pair {
             from_client: Vec::new(),
             from_relay: Vec::new(),
             device_seen: Vec::new(),
-            to_relay: VecDeque::new(),
-            to_client: VecDeque::new(),
+            to_relay: Way::default(),
+            to_client: Way::default(),
             waiting_merges: Vec::new(),
             waiting_appends: Vec::new(),
             subscribed: false,
@@ -225,7 +266,7 @@ impl Pair {
             if self.turn() {
                 continue;
             }
-            let next = [&self.to_relay, &self.to_client].iter().filter_map(|way| Some(way.front()?.0)).min();
+            let next = [&self.to_relay, &self.to_client].iter().filter_map(|way| way.next_at()).min();
             match next {
                 Some(at) if at < u64::MAX / 8 => self.now = self.now.max(at),
                 _ => return,
@@ -242,8 +283,8 @@ impl Pair {
     /// From here on every frame is lost, in both directions.
     pub(crate) fn cut(&mut self) {
         self.latency_ms = u64::MAX / 4;
-        self.to_relay.clear();
-        self.to_client.clear();
+        self.to_relay.messages.clear();
+        self.to_client.messages.clear();
     }
 
     /// Lets time pass, with every timeout on the way.
@@ -274,6 +315,20 @@ impl Pair {
 
     pub(crate) fn relay(&mut self, input: relay::Input<'_>) {
         self.relay.handle(Time::from_millis(self.now), input);
+    }
+
+    /// Hands the relay a frame as the next message of the client, with a seal that fits.
+    pub(crate) fn relay_gets(&mut self, frame: &[u8]) {
+        let message = sealed(self.to_relay.arrived, frame);
+        self.to_relay.arrived += 1;
+        self.relay(relay::Input::Frame(&message));
+    }
+
+    /// Hands the client a frame as the next message of the relay, with a seal that fits.
+    pub(crate) fn client_gets(&mut self, frame: &[u8]) {
+        let message = sealed(self.to_client.arrived, frame);
+        self.to_client.arrived += 1;
+        self.client(client::Input::Frame(&message));
     }
 
     pub(crate) fn write(&mut self, record: ChangeRecord) {
@@ -326,7 +381,7 @@ impl Pair {
 
     pub(crate) fn report(&self) -> Option<(u64, u64, u64)> {
         self.events.iter().rev().find_map(|event| match event {
-            Event::Report { pushed, pulled, rejected } => Some((*pushed, *pulled, *rejected)),
+            Event::Report { pushed, pulled, rejected, .. } => Some((*pushed, *pulled, *rejected)),
             _ => None,
         })
     }
@@ -392,14 +447,12 @@ impl Pair {
             return true;
         }
         let now = Time::from_millis(self.now);
-        if self.to_relay.front().is_some_and(|(at, _)| *at <= self.now) {
-            let (_, frame) = self.to_relay.pop_front().unwrap();
-            self.relay.handle(now, relay::Input::Frame(&frame));
+        if let Some(message) = self.to_relay.arrive(self.now) {
+            self.relay.handle(now, relay::Input::Frame(&message));
             return true;
         }
-        if self.to_client.front().is_some_and(|(at, _)| *at <= self.now) {
-            let (_, frame) = self.to_client.pop_front().unwrap();
-            self.client.handle(now, client::Input::Frame(&frame));
+        if let Some(message) = self.to_client.arrive(self.now) {
+            self.client.handle(now, client::Input::Frame(&message));
             return true;
         }
         false
@@ -409,10 +462,10 @@ impl Pair {
         use client::{Input, Output};
         let now = Time::from_millis(self.now);
         match output {
-            Output::Transmit(bytes) => {
-                let frame = Frame::decode(&bytes, &Limits::default()).unwrap();
-                self.from_client.push((frame, bytes.len()));
-                self.to_relay.push_back((self.now + self.latency_ms, bytes));
+            Output::Transmit(message) => {
+                self.from_client.push((self.to_relay.watch(&message), message.len()));
+                let accident = self.faults.accident.filter(|accident| accident.towards == Side::Relay);
+                self.to_relay.send(self.now + self.latency_ms, message, accident);
             }
             Output::Merge { .. } if self.faults.merges_wait => self.waiting_merges.push(output),
             Output::Merge { space, ticket, .. } if self.faults.merges_fail => {
@@ -459,12 +512,13 @@ impl Pair {
         use relay::{Input, Output};
         let now = Time::from_millis(self.now);
         match output {
-            Output::Transmit(bytes) => {
-                let frame = Frame::decode(&bytes, &Limits::default()).unwrap();
+            Output::Transmit(message) => {
+                let frame = self.to_client.watch(&message);
                 let lost = self.faults.acks_lost && matches!(frame, Frame::Ack(_));
-                self.from_relay.push((frame, bytes.len()));
+                self.from_relay.push((frame, message.len()));
                 if !lost {
-                    self.to_client.push_back((self.now + self.latency_ms, bytes));
+                    let accident = self.faults.accident.filter(|accident| accident.towards == Side::Client);
+                    self.to_client.send(self.now + self.latency_ms, message, accident);
                 }
             }
             Output::Greeted { .. } => {}
@@ -552,4 +606,51 @@ impl Pair {
         let (space, watermark) = (self.space, appended.head());
         self.relay(relay::Input::Live { space, first: first.seq, watermark, frame, author });
     }
+}
+
+impl Way {
+    fn watch(&mut self, message: &[u8]) -> Frame {
+        Frame::decode(self.watching.open(message).unwrap(), &Limits::default()).unwrap()
+    }
+
+    fn send(&mut self, at: u64, message: Bytes, accident: Option<Accident>) {
+        let number = self.sent;
+        self.sent += 1;
+        match accident.filter(|accident| accident.number == number).map(|accident| accident.what) {
+            None => self.messages.push_back((at, message)),
+            Some(Mishap::Flipped(bit)) => {
+                let mut bytes = message.to_vec();
+                let bit = bit.rem_euclid(8 * bytes.len() as isize) as usize;
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                self.messages.push_back((at, bytes.into()));
+            }
+            Some(Mishap::Cut(bytes)) => self.messages.push_back((at, message.slice(..message.len() - bytes))),
+            Some(Mishap::Dropped) => {}
+            Some(Mishap::Doubled) => self.messages.extend([(at, message.clone()), (at, message)]),
+            Some(Mishap::Swapped) => {
+                self.overtaken = Some(message);
+                return;
+            }
+        }
+        self.messages.extend(self.overtaken.take().map(|overtaken| (at, overtaken)));
+    }
+
+    fn next_at(&self) -> Option<u64> {
+        self.messages.front().map(|(at, _)| *at)
+    }
+
+    fn arrive(&mut self, now: u64) -> Option<Bytes> {
+        let (_, message) = self.messages.pop_front_if(|(at, _)| *at <= now)?;
+        self.arrived += 1;
+        Some(message)
+    }
+}
+
+/// `frame` as the message of this number in its direction.
+pub(crate) fn sealed(number: usize, frame: &[u8]) -> Bytes {
+    let mut seal = Seal::default();
+    for _ in 0..number {
+        let _message_before = seal.seal(b"");
+    }
+    seal.seal(frame)
 }

@@ -1,8 +1,7 @@
 //! What is under way has a bound in both directions.
 
-use headwater::sync::Time;
 use headwater::sync::client::ClientConfig;
-use headwater::sync::relay::{self, RelayConfig};
+use headwater::sync::relay::RelayConfig;
 use headwater::wire::{ErrorCode, Frame, Limits, Push};
 
 use crate::pair::{FakeReplica, Pair, append, client_config, new_feed, sized_change, space};
@@ -77,7 +76,7 @@ fn a_push_beyond_the_window_closes_the_connection() {
     for push_id in 0..20 {
         let entries = vec![sized_change(push_id, 0, 3_000)];
         let frame = Frame::Push(Push { space: space(), push_id, entries }).encode();
-        pair.relay.handle(Time::from_millis(pair.now), relay::Input::Frame(&frame));
+        pair.relay_gets(&frame);
     }
     pair.run();
     assert_eq!(pair.relay_closed, Some(Some(ErrorCode::FlowControl)));

@@ -1,7 +1,7 @@
 //! Subscribers that are slower than what is written.
 
 use futures_util::{SinkExt, StreamExt};
-use headwater::wire::{Frame, Hello, Limits, Open, OpenMode, Seen};
+use headwater::wire::{Frame, Hello, Limits, Open, OpenMode, Seal, Seen};
 use headwater::{ConnectOptions, DeviceId, Map, Replica, Value};
 use headwater_storage::Position;
 use tokio_tungstenite::connect_async;
@@ -48,8 +48,9 @@ async fn a_subscriber_that_stops_reading_holds_nobody_up_and_misses_nothing() {
         limits,
     };
     let open = Open { space: space(), position: Position::default(), mode: OpenMode::Live };
+    let (mut sending, mut receiving) = (Seal::default(), Seal::default());
     for frame in [Frame::Hello(hello), Frame::Open(open)] {
-        sleeper.send(Message::Binary(frame.encode())).await.unwrap();
+        sleeper.send(Message::Binary(sending.seal(&frame.encode()))).await.unwrap();
     }
 
     // More than the socket's buffers, the window and the live queue hold together, and not compressible.
@@ -72,7 +73,8 @@ async fn a_subscriber_that_stops_reading_holds_nobody_up_and_misses_nothing() {
     while seen < CHANGES as u64 {
         let message = tokio::time::timeout(PATIENCE, sleeper.next()).await.unwrap().unwrap().unwrap();
         let Message::Binary(bytes) = message else { continue };
-        let Frame::Changes(changes) = Frame::decode(&bytes, &limits).unwrap() else { continue };
+        let frame = Frame::decode(receiving.open(&bytes).unwrap(), &limits).unwrap();
+        let Frame::Changes(changes) = frame else { continue };
         frames += 1;
         if let Some(first) = changes.first {
             assert_eq!(first.get(), seen + 1, "a hole, or something twice");
@@ -81,7 +83,7 @@ async fn a_subscriber_that_stops_reading_holds_nobody_up_and_misses_nothing() {
         let Some(watermark) = changes.watermark else { continue };
         assert_eq!(watermark.seq.get(), seen);
         let seen = Frame::Seen(Seen { space: space(), frames, seq: watermark.seq });
-        sleeper.send(Message::Binary(seen.encode())).await.unwrap();
+        sleeper.send(Message::Binary(sending.seal(&seen.encode()))).await.unwrap();
     }
     relay.stop().await;
 }

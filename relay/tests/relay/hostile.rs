@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use headwater::wire::{ErrorCode, Frame, Hello, Limits, Open, OpenMode, Ping, Push, Severity, SyncMessage};
+use headwater::wire::{
+    ErrorCode, Frame, Hello, Limits, Open, OpenMode, Ping, Push, SEAL_BYTES, Seal, Severity, SyncMessage,
+};
 use headwater::{ConnectOptions, Connection, DeviceId, EntityId, Patches, Replica};
 use headwater_storage::{CollectionName, Position};
 use tokio::net::TcpStream;
@@ -14,6 +16,16 @@ use crate::running::{PATIENCE, Relay, SPACE, assert_equal, numbered, read_feed, 
 /// A socket without the care of a real client.
 struct Raw {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    sending: Seal,
+    receiving: Seal,
+}
+
+/// What such a client sends.
+enum Sent {
+    /// Bytes with a seal that fits, whatever they are.
+    Sealed(Bytes),
+    /// A message as it is.
+    Bare(Message),
 }
 
 /// How the relay ended a connection.
@@ -26,7 +38,7 @@ struct Ending {
 impl Raw {
     async fn connect(relay: &Relay) -> Raw {
         let (socket, _) = connect_async(format!("{}/sync", relay.url())).await.unwrap();
-        Raw { socket }
+        Raw { socket, sending: Seal::default(), receiving: Seal::default() }
     }
 
     async fn greeted(relay: &Relay) -> Raw {
@@ -37,13 +49,25 @@ impl Raw {
     }
 
     async fn send(&mut self, frame: &Frame) {
-        self.socket.send(Message::Binary(frame.encode())).await.unwrap();
+        self.send_any(Sent::Sealed(frame.encode())).await;
+    }
+
+    async fn send_any(&mut self, sent: Sent) {
+        let message = match sent {
+            Sent::Sealed(frame) => Message::Binary(self.sending.seal(&frame)),
+            Sent::Bare(message) => message,
+        };
+        self.socket.send(message).await.unwrap();
+    }
+
+    fn open(&mut self, message: &[u8]) -> Frame {
+        Frame::decode(self.receiving.open(message).unwrap(), &Limits::default()).unwrap()
     }
 
     async fn frame(&mut self) -> Frame {
         loop {
             match tokio::time::timeout(PATIENCE, self.socket.next()).await.unwrap().unwrap().unwrap() {
-                Message::Binary(bytes) => return Frame::decode(&bytes, &Limits::default()).unwrap(),
+                Message::Binary(bytes) => return self.open(&bytes),
                 Message::Close(frame) => panic!("closed: {frame:?}"),
                 _ => {}
             }
@@ -56,7 +80,7 @@ impl Raw {
         while let Some(Ok(message)) = tokio::time::timeout(PATIENCE, self.socket.next()).await.unwrap() {
             match message {
                 Message::Binary(bytes) => {
-                    if let Frame::Error(error) = Frame::decode(&bytes, &Limits::default()).unwrap() {
+                    if let Frame::Error(error) = self.open(&bytes) {
                         assert_eq!(error.severity, Severity::Fatal);
                         ending.error = Some(error.code);
                     }
@@ -135,35 +159,47 @@ async fn bytes_that_are_no_frame_close_only_their_connection() {
     let truncated = hello().encode();
     let truncated = truncated.slice(..truncated.len() - 5);
     let limits = Limits::default();
-    let large = |bytes: u64| Message::Binary(Bytes::from(vec![0; usize::try_from(bytes).unwrap()]));
-    let binary = |bytes: &'static [u8]| Message::Binary(Bytes::from_static(bytes));
+    let large = |message_bytes: u64| {
+        Sent::Sealed(Bytes::from(vec![0; usize::try_from(message_bytes - SEAL_BYTES).unwrap()]))
+    };
+    let sealed = |bytes: &'static [u8]| Sent::Sealed(Bytes::from_static(bytes));
+    let bare = |bytes: &'static [u8]| Sent::Bare(Message::Binary(Bytes::from_static(bytes)));
+    let text = || Sent::Bare(Message::Text("hello".into()));
     let first_frames = [
-        ("garbage", binary(b"\xff\x00garbage"), ErrorCode::MalformedFrame),
-        ("an empty message", binary(b""), ErrorCode::MalformedFrame),
-        ("a truncated frame", Message::Binary(truncated.clone()), ErrorCode::MalformedFrame),
-        ("an unknown frame type", binary(&[0x82, 0x18, 99, 0xa0]), ErrorCode::UnknownFrame),
-        ("a text message", Message::Text("hello".into()), ErrorCode::MalformedFrame),
-        ("a push before hello", Message::Binary(push), ErrorCode::UnexpectedFrame),
+        ("garbage", bare(b"\xff\x00garbage"), ErrorCode::FrameDamaged),
+        ("sealed garbage", sealed(b"\xff\x00garbage"), ErrorCode::MalformedFrame),
+        ("an empty message", bare(b""), ErrorCode::FrameDamaged),
+        ("an empty frame", sealed(b""), ErrorCode::MalformedFrame),
+        ("a hello without a seal", Sent::Bare(Message::Binary(hello().encode())), ErrorCode::FrameDamaged),
+        ("a truncated frame", Sent::Sealed(truncated.clone()), ErrorCode::MalformedFrame),
+        ("an unknown frame type", sealed(&[0x82, 0x18, 99, 0xa0]), ErrorCode::UnknownFrame),
+        ("a text message", text(), ErrorCode::FrameDamaged),
+        ("a push before hello", Sent::Sealed(push), ErrorCode::UnexpectedFrame),
         ("a large first frame", large(limits.hello_bytes_max + 1), ErrorCode::FrameTooLarge),
         ("a huge first frame", large(limits.frame_bytes_max + 1), ErrorCode::FrameTooLarge),
     ];
-    for (what, message, code) in first_frames {
+    for (what, sent, code) in first_frames {
         let mut raw = Raw::connect(&relay).await;
-        raw.socket.send(message).await.unwrap();
+        raw.send_any(sent).await;
         assert_ended(what, &raw.ending().await, code);
         others.sync(what).await;
     }
+    let ping = Frame::Ping(Ping { nonce: 1 }).encode();
+    let again = Seal::default().seal(&hello().encode());
     let later_frames = [
-        ("later garbage", binary(b"\xff\x00garbage"), ErrorCode::MalformedFrame),
-        ("a truncated later frame", Message::Binary(truncated), ErrorCode::MalformedFrame),
-        ("a later unknown frame type", binary(&[0x82, 0x18, 99, 0xa0]), ErrorCode::UnknownFrame),
-        ("a second hello", Message::Binary(hello().encode()), ErrorCode::UnexpectedFrame),
-        ("a later text message", Message::Text("hello".into()), ErrorCode::MalformedFrame),
+        ("later garbage", bare(b"\xff\x00garbage"), ErrorCode::FrameDamaged),
+        ("later sealed garbage", sealed(b"\xff\x00garbage"), ErrorCode::MalformedFrame),
+        ("a later ping without a seal", Sent::Bare(Message::Binary(ping)), ErrorCode::FrameDamaged),
+        ("hello once more, as it was", Sent::Bare(Message::Binary(again)), ErrorCode::FrameDamaged),
+        ("a truncated later frame", Sent::Sealed(truncated), ErrorCode::MalformedFrame),
+        ("a later unknown frame type", sealed(&[0x82, 0x18, 99, 0xa0]), ErrorCode::UnknownFrame),
+        ("a second hello", Sent::Sealed(hello().encode()), ErrorCode::UnexpectedFrame),
+        ("a later text message", text(), ErrorCode::FrameDamaged),
         ("a huge later frame", large(limits.frame_bytes_max + 1), ErrorCode::FrameTooLarge),
     ];
-    for (what, message, code) in later_frames {
+    for (what, sent, code) in later_frames {
         let mut raw = Raw::greeted(&relay).await;
-        raw.socket.send(message).await.unwrap();
+        raw.send_any(sent).await;
         assert_ended(what, &raw.ending().await, code);
         others.sync(what).await;
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use headwater::wire::{Frame, Limits};
+use headwater::wire::{Frame, Limits, Seal};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
@@ -83,9 +83,11 @@ async fn pass(stream: TcpStream, relay: SocketAddr, notes: &Mutex<Vec<Passed>>) 
     let (delayed, mut arriving) = mpsc::unbounded_channel();
     let mut next = None;
     let (mut delivered, mut forwarded) = (0, 0);
-    let note = |from, message: &Message, round_trip| {
+    let (mut from_client, mut from_relay) = (Seal::default(), Seal::default());
+    let mut note = |from, message: &Message, round_trip| {
         if let Message::Binary(bytes) = message {
-            let frame = Frame::decode(bytes, &Limits::default()).unwrap();
+            let seal = if from == From::Client { &mut from_client } else { &mut from_relay };
+            let frame = Frame::decode(seal.open(bytes).unwrap(), &Limits::default()).unwrap();
             notes.lock().unwrap().push(Passed { from, frame, bytes: bytes.len(), round_trip });
         }
     };

@@ -67,12 +67,13 @@ impl Batch<'_> {
         let mut placements = Vec::with_capacity(entries.len());
         let mut rows = Vec::new();
         for FeedEntry { record, deps } in entries {
-            if let Some(seq) = self.seq(state.number, record.entity, record.hash)? {
+            let known = self.seq(state.number, record.entity, record.hash)?;
+            if let Some(seq) = known.filter(|_| !cfg!(bug = "no-dedup")) {
                 placements.push(Placement::Duplicate(Seq::new(seq)));
                 continue;
             }
             let missing = self.missing(state.number, record.entity, &deps)?;
-            if !missing.is_empty() {
+            if !missing.is_empty() && !cfg!(bug = "deps-not-checked") {
                 placements.push(Placement::MissingDeps(missing));
                 continue;
             }
@@ -124,7 +125,7 @@ impl Batch<'_> {
         entity.count = entity.count.saturating_add(1);
         entity.collection.clone_from(&record.collection);
         let superseded: HashSet<&ChangeHash> = deps.iter().collect();
-        entity.heads.retain(|head| !superseded.contains(head));
+        entity.heads.retain(|head| !superseded.contains(head) && !cfg!(bug = "heads-forget-concurrent"));
         let place = entity.heads.partition_point(|head| *head < record.hash);
         entity.heads.insert(place, record.hash);
         self.feed.insert(&ordered_key(space.number, seq), value.as_slice())?;

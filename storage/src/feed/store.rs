@@ -15,7 +15,7 @@ use crate::position::{Position, Seq, Watermark};
 
 /// A feed store on one of its backends. Cheap to clone; all clones are the same store.
 ///
-/// Calls have to be made within a tokio runtime. An append that is dropped before it answers may still be stored. Reads of
+/// Calls have to be made within a tokio runtime, unless the store is [inline](FeedStore::inline). An append that is dropped before it answers may still be stored. Reads of
 /// pages run on tokio's blocking threads, since even a small page may wait for a cold disk and must not hold up sockets
 /// meanwhile; `head` and `check` read one or two rows and run where they are called.
 ///
@@ -50,15 +50,22 @@ pub enum FeedStore {
 #[derive(Clone)]
 pub struct RedbStore {
     feed: RedbFeed,
-    writer: Arc<FeedWriter>,
+    /// `None` if everything runs where it is called.
+    writer: Option<Arc<FeedWriter>>,
 }
 
 impl FeedStore {
     /// A store on `feed`. Starts the writer's thread, which ends with the last clone; dropping that one waits for the
     /// running transaction.
     pub fn redb(feed: RedbFeed, limits: WriterLimits) -> Result<Self, StoreError> {
-        let writer = Arc::new(FeedWriter::start(feed.clone(), limits)?);
+        let writer = Some(Arc::new(FeedWriter::start(feed.clone(), limits)?));
         Ok(Self::Redb(RedbStore { feed, writer }))
+    }
+
+    /// A store on `feed` whose calls do their work where they are called: no threads, no runtime, and every future is ready
+    /// when it is first polled. For simulations; a server would hold up its sockets.
+    pub fn inline(feed: RedbFeed) -> Self {
+        Self::Redb(RedbStore { feed, writer: None })
     }
 
     /// Stores an append, together with whatever else waits. Durable when this returns.
@@ -71,14 +78,16 @@ impl FeedStore {
     /// returns, with a receipt for each.
     pub async fn append_all(&self, appends: Vec<Append>) -> Result<Vec<Appended>, AppendError> {
         match self {
-            Self::Redb(redb) => redb.writer.append_all(appends).await,
+            Self::Redb(RedbStore { writer: Some(writer), .. }) => writer.append_all(appends).await,
+            Self::Redb(RedbStore { feed, writer: None }) => feed.append_all(appends),
         }
     }
 
     /// How many write transactions there have been since the store was opened: the measure of how well appends are grouped.
+    /// An inline store groups nothing, and does not count.
     pub fn commits(&self) -> u64 {
         match self {
-            Self::Redb(redb) => redb.writer.commits(),
+            Self::Redb(redb) => redb.writer.as_ref().map_or(0, |writer| writer.commits()),
         }
     }
 
@@ -171,6 +180,9 @@ impl RedbStore {
         E: From<StoreError> + Send + 'static,
     {
         let feed = self.feed.clone();
+        if self.writer.is_none() {
+            return read(&feed);
+        }
         tokio::task::spawn_blocking(move || read(&feed)).await.map_err(|_| StoreError::Stopped)?
     }
 }

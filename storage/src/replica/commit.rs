@@ -7,6 +7,7 @@ use redb::{Durability, ReadableTable, Table, WriteTransaction};
 use thiserror::Error;
 
 use super::names::Names;
+use super::store::outbox_seq;
 use super::tables::{self, EntityState, Waiting};
 use super::{Direction, OutboxSeq, Refusal, SetAside};
 use crate::change::{ChangeRecord, PayloadKind};
@@ -193,6 +194,7 @@ pub(super) fn durability(commit: &Commit) -> Durability {
         commit.writes.iter().any(|write| write.changes.iter().any(|change| change.outbox == Outbox::Queue));
     let must_last = queues || !commit.refused.is_empty() || !commit.set_aside.is_empty();
     match commit.durability {
+        _ if cfg!(bug = "write-not-durable") => Durability::None,
         CommitDurability::Deferred if !must_last => Durability::None,
         _ => Durability::Immediate,
     }
@@ -234,7 +236,8 @@ impl Step<'_> {
                 }
                 state.next = state.next.checked_add(1).ok_or(StoreError::Exhausted)?;
             }
-            if let Some(row) = &write.row {
+            let is_stale = cfg!(bug = "row-not-replaced") && stored.is_some();
+            if let Some(row) = write.row.as_ref().filter(|_| !is_stale) {
                 if state.collection != collection {
                     self.remove_row(&mut rows, state.collection, write.entity)?;
                     state.collection = collection;
@@ -272,6 +275,11 @@ impl Step<'_> {
         let mut last = outbox
             .get(&tables::OUTBOX_COUNTER)?
             .map_or(Ok(0), |value| tables::parse_counter(value.value()))?;
+        if cfg!(bug = "outbox-places-reused") {
+            let (first, end) = (ordered_key(self.number, 1), ordered_key(self.number, u64::MAX));
+            let newest = outbox.range::<&[u8; 12]>(&first..=&end)?.next_back().transpose()?;
+            last = newest.map_or(0, |(key, _)| outbox_seq(key.value()).get());
+        }
         for entry in waiting {
             last = last.checked_add(1).ok_or(StoreError::Exhausted)?;
             outbox.insert(&ordered_key(self.number, last), &entry.value())?;

@@ -412,7 +412,7 @@ fn outbox_range(number: u32, after: OutboxSeq) -> ([u8; 12], [u8; 12]) {
     (ordered_key(number, after.get().saturating_add(1)), ordered_key(number, u64::MAX))
 }
 
-fn outbox_seq(key: &[u8; 12]) -> OutboxSeq {
+pub(super) fn outbox_seq(key: &[u8; 12]) -> OutboxSeq {
     let mut number = [0; 8];
     number.copy_from_slice(&key[4..]);
     OutboxSeq::new(u64::from_be_bytes(number))

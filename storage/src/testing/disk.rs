@@ -30,6 +30,8 @@ pub enum Fault {
     DiskFull,
     /// A sync fails, and what it should have made durable never becomes so, though it can still be read until a crash.
     FailedSync,
+    /// The operation has no effect: the machine is off, only its program does not know it yet.
+    PowerFailure,
 }
 
 /// A disk in memory that knows what a crash would leave of it. All clones are the same disk.
@@ -58,13 +60,27 @@ struct State {
     platter: Platter,
     changes: Vec<Change>,
     operations: Vec<Operation>,
+    /// Operations until now, also where they are not recorded.
+    count: u64,
+    failures: u64,
+    is_unrecorded: bool,
     fault: Option<(u64, Fault)>,
+    /// From this operation on, none has any effect.
+    power_fails_at: Option<u64>,
 }
 
 impl SimulatedDisk {
     /// An empty disk.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty disk that keeps no record of what was done to it: [`SimulatedDisk::operations`] and [`SimulatedDisk::replay`]
+    /// are of no use then, and it needs no more memory than its contents. For long simulations.
+    pub fn unrecorded() -> Self {
+        let disk = Self::default();
+        disk.state().is_unrecorded = true;
+        disk
     }
 
     /// A disk that holds `image`, durably.
@@ -81,12 +97,55 @@ impl SimulatedDisk {
     /// The disk that a crash now would leave. This one stays as it is.
     #[must_use]
     pub fn crash(&self, mode: CrashMode, seed: u64) -> Self {
-        Self::from_image(self.state().platter.image(mode, seed))
+        let (image, is_unrecorded) = {
+            let state = self.state();
+            (state.platter.image(mode, seed), state.is_unrecorded)
+        };
+        if is_unrecorded {
+            let state = State {
+                live: image.clone(),
+                platter: Platter::new(image),
+                is_unrecorded,
+                ..State::default()
+            };
+            return Self(Arc::new(Mutex::new(state)));
+        }
+        Self::from_image(image)
     }
 
     /// Makes the operation with this index, counted from 0 over all of this disk's life, fail once.
     pub fn fail_at(&self, operation: u64, fault: Fault) {
         self.state().fault = Some((operation, fault));
+    }
+
+    /// From the operation with this index on, nothing has any effect and everything fails, until [`SimulatedDisk::crash`] says
+    /// what is left.
+    pub fn fail_power_at(&self, operation: u64) {
+        self.state().power_fails_at = Some(operation);
+    }
+
+    /// Takes back a fault that was announced and has not come yet.
+    pub fn spare(&self) {
+        let mut state = self.state();
+        let count = state.count;
+        state.fault = None;
+        state.power_fails_at.take_if(|at| count <= *at);
+    }
+
+    /// Whether the power has failed.
+    pub fn is_powerless(&self) -> bool {
+        let state = self.state();
+        state.power_fails_at.is_some_and(|at| state.count > at)
+    }
+
+    /// How many operations have failed until now.
+    pub fn failures(&self) -> u64 {
+        self.state().failures
+    }
+
+    /// How many operations there have been until now.
+    pub fn operation_count(&self) -> u64 {
+        self.state().count
     }
 
     /// Every operation until now, in order.
@@ -113,15 +172,26 @@ impl SimulatedDisk {
 impl State {
     /// Counts the operation, and tells how it has to fail.
     fn begin(&mut self, operation: Operation) -> Option<Fault> {
-        let index = self.operations.len() as u64;
-        self.operations.push(operation);
-        self.fault.take_if(|(at, _)| *at == index).map(|(_, fault)| fault)
+        let index = self.count;
+        self.count += 1;
+        if !self.is_unrecorded {
+            self.operations.push(operation);
+        }
+        let fault = if self.power_fails_at.is_some_and(|at| index >= at) {
+            Some(Fault::PowerFailure)
+        } else {
+            self.fault.take_if(|(at, _)| *at == index).map(|(_, fault)| fault)
+        };
+        self.failures += u64::from(fault.is_some());
+        fault
     }
 
     fn change(&mut self, change: Change) {
         apply(&mut self.live, &change);
-        self.platter.push(change.clone());
-        self.changes.push(change);
+        if !self.is_unrecorded {
+            self.changes.push(change.clone());
+        }
+        self.platter.push(change);
     }
 }
 
@@ -162,7 +232,7 @@ impl StorageBackend for SimulatedDisk {
         match fault {
             None | Some(Fault::Eio) => state.change(Change::Sync),
             Some(Fault::FailedSync) => state.change(Change::FailedSync),
-            Some(Fault::DiskFull) => {}
+            Some(Fault::DiskFull | Fault::PowerFailure) => {}
         }
         fault.map_or(Ok(()), |fault| Err(error(fault)))
     }
@@ -170,7 +240,11 @@ impl StorageBackend for SimulatedDisk {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.state();
         let fault = state.begin(Operation::Write);
-        let done = if fault.is_some() { &data[..data.len() / 2 / 512 * 512] } else { data };
+        let done = match fault {
+            None => data,
+            Some(Fault::PowerFailure) => &[],
+            Some(_) => &data[..data.len() / 2 / 512 * 512],
+        };
         if !done.is_empty() {
             state.change(Change::Write(offset, done.into()));
         }
@@ -181,6 +255,7 @@ impl StorageBackend for SimulatedDisk {
 fn error(fault: Fault) -> io::Error {
     match fault {
         Fault::Eio | Fault::FailedSync => io::Error::other("simulated: input/output error"),
+        Fault::PowerFailure => io::Error::other("simulated: the power is gone"),
         Fault::DiskFull => io::Error::new(ErrorKind::StorageFull, "simulated: no space left on device"),
     }
 }

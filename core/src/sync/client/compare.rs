@@ -329,12 +329,18 @@ impl Compare {
             let local = if order.is_le() { self.local.entries.pop_front() } else { None };
             let remote = if order.is_ge() { self.remote.entries.pop_front() } else { None };
             match (local, remote) {
+                (Some(_), None) if cfg!(bug = "comparison-goes-one-way") => {}
                 (Some(local), None) => self.waiting.push_back((local.entity, Purpose::PushWhole)),
                 (None, Some(remote)) => self.to_fetch.push_back(remote.entity),
                 (Some(mut local), Some(mut remote)) => {
                     local.heads.sort_unstable();
                     remote.heads.sort_unstable();
-                    if local.heads != remote.heads {
+                    let differ = if cfg!(bug = "heads-only-counted") {
+                        local.heads.len() != remote.heads.len()
+                    } else {
+                        local.heads != remote.heads
+                    };
+                    if differ {
                         self.waiting.push_back((local.entity, Purpose::Negotiate));
                     }
                 }

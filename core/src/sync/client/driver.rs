@@ -84,7 +84,7 @@ pub enum Direction {
 /// What a client's session takes in.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// A frame from the relay.
+    /// A message from the relay: a frame with its seal. All of them, in the order in which they came.
     Frame(&'a [u8]),
     /// The answer to [`Output::Merge`]: all of it is durable, the position included.
     Merged {
@@ -151,7 +151,7 @@ pub enum Input<'a> {
 /// What a client's session wants done, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Send a frame.
+    /// Send a message: a frame with its seal. All of them, in this order.
     Transmit(Bytes),
     /// Merge these changes and store the position, in one transaction. Answer with `Merged` or `MergeFailed`.
     Merge {
@@ -226,7 +226,7 @@ pub enum Event {
         /// Changes that came and that are still expected.
         total: u64,
     },
-    /// A round is over: both sides are even, apart from what is reported as rejected or was an [`Event::Error`].
+    /// A round is over: both sides are even, apart from what is reported as rejected or failed.
     Report {
         /// Changes that the relay has now.
         pushed: u64,
@@ -234,6 +234,8 @@ pub enum Event {
         pulled: u64,
         /// Changes that one of the two sides did not take.
         rejected: u64,
+        /// The first [`Event::Error`] of the round, if there was one: the two sides are not even.
+        failed: Option<(ErrorCode, String)>,
     },
     /// Something failed; the session goes on.
     Error {
@@ -255,6 +257,10 @@ pub enum SessionState {
     Connecting,
     /// Changes are on their way.
     Syncing,
+    /// Something failed, as an [`Event::Error`] said, and will be tried again.
+    Waiting,
+    /// Something failed, as an [`Event::Error`] said, and will not be tried again on this connection.
+    Blocked,
     /// Both sides have the same.
     UpToDate,
 }

@@ -32,7 +32,13 @@ impl ClientSession {
             OpenedStanding::Resume if self.config.direction == super::Direction::Push => Pull::Current,
             OpenedStanding::Resume if behind || space.position.cursor.is_some() => Pull::CatchingUp,
             OpenedStanding::Resume => Pull::Current,
-            OpenedStanding::Empty if space.position.watermark.is_none() => Pull::Current,
+            // A cursor without a watermark means that something was pushed to another feed.
+            OpenedStanding::Empty
+                if space.position == Position::default()
+                    || (space.position.watermark.is_none() && cfg!(bug = "cursor-not-heeded")) =>
+            {
+                Pull::Current
+            }
             OpenedStanding::Empty | OpenedStanding::Reconcile | OpenedStanding::Refused => {
                 space.push.restart = true;
                 Pull::Comparing(Box::new(Compare::new(opened.head)))
@@ -69,6 +75,10 @@ impl ClientSession {
         if !compared {
             space.position = next_position(space, &changes)?;
             position = space.position_to_store();
+        } else if !changes.entries.is_empty() && !cfg!(bug = "comparison-keeps-position") {
+            // From now on this replica holds what came from here. Should the comparison not come to its end, the feed that it
+            // was even with before lacks that: its position there is worth nothing any more.
+            position = Some(Position::nowhere());
         }
         let covered = space.covered();
         let id = space.id;
@@ -149,7 +159,7 @@ impl ClientSession {
                 None => return,
                 Some(Work::Acknowledge { acknowledged, refused, position }) => {
                     if let Some(position) = &position {
-                        space.durable = position.watermark;
+                        space.stored = position.clone();
                     }
                     let output = Output::Acknowledge { space: space.id, acknowledged, refused, position };
                     self.outputs.push_back(output);
@@ -178,7 +188,7 @@ impl ClientSession {
         self.round.pulled += pulled;
         self.round.rejected += set_aside;
         if let Some(position) = merging.position {
-            space.durable = position.watermark;
+            space.stored = position;
         }
         if merging.step == Step::CompareEnd {
             self.work_on(index);
@@ -225,7 +235,7 @@ impl ClientSession {
                 !refused.is_empty()
             }
         });
-        space.position = Position { watermark: space.durable, cursor: None };
+        space.position = space.stored.clone();
         space.push.restart = true;
         self.pull_refused(now, index, retry, None);
         self.error(Some(id), ErrorCode::StoreUnavailable, reason, retry);
@@ -287,7 +297,7 @@ impl ClientSession {
         space.seen.told = space.seen.frames;
         space.seen.bytes_untold = 0;
         space.seen.tell_at = None;
-        let seq = space.durable.map_or(Seq::ZERO, |watermark| watermark.seq);
+        let seq = space.durable_seq();
         let seen = Seen { space: space.id, frames: space.seen.frames, seq };
         self.transmit(&Frame::Seen(seen));
     }
@@ -310,7 +320,12 @@ fn next_position(space: &Space, changes: &Changes) -> Result<Position, Fatal> {
                 0
             });
             let known = space.position.watermark;
-            if watermark.seq.get() < least || known.is_some_and(|known| known.epoch != watermark.epoch) {
+            let is_exact =
+                changes.first.is_none() || changes.entries.is_empty() || watermark.seq.get() == least;
+            if watermark.seq.get() < least
+                || !is_exact
+                || known.is_some_and(|known| known.epoch != watermark.epoch)
+            {
                 return Err(gap(format!("a position of {} after {seq}", watermark.seq)));
             }
             Ok(Position { watermark: Some(watermark), cursor: None })

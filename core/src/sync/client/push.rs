@@ -104,20 +104,30 @@ impl ClientSession {
         }
         // Without a pull, now or later, no watermark will ever cover what is pushed.
         let pull_is_over = matches!(space.pull, Pull::Failed { retry_at: None, .. } | Pull::Refused);
-        let holds = !push_only && !pull_is_over;
+        let holds = !push_only && !pull_is_over && !cfg!(bug = "acknowledged-is-forgotten");
         let mut pushed = 0;
         let mut acknowledged = Vec::with_capacity(seqs.len());
         let mut refused = Vec::new();
+        let mut refused_for_now = None;
         for (seq, result) in seqs.into_iter().zip(ack.results) {
             match result {
                 AckResult::Accepted(at) | AckResult::Duplicate(at) => {
                     pushed += 1;
                     if holds { space.push.held.push((seq, at)) } else { acknowledged.push(seq) }
                 }
+                AckResult::Refused { .. } if cfg!(bug = "refused-counts-as-accepted") => {
+                    acknowledged.push(seq)
+                }
                 AckResult::Refused { code, retry: Retry::Never, message } => {
                     refused.push((seq, Refusal { code: code.number(), message }));
                 }
-                AckResult::Refused { retry: Retry::Later, .. } => {
+                AckResult::Refused { code, retry: Retry::Later, message } => {
+                    if code == ErrorCode::MissingDeps {
+                        // A change whose dependencies were refused for good will lack them for good.
+                        self.round.rejected += 1;
+                    } else {
+                        refused_for_now.get_or_insert((code, message));
+                    }
                     space.push.refused_for_now = true;
                     space.push.retry_at.get_or_insert(now.after_ms(retry_after_ms));
                 }
@@ -125,15 +135,19 @@ impl ClientSession {
         }
         if !holds
             && pushed > 0
+            && space.stored != Position::nowhere()
             && let Some(cursor) = ack.cursor
         {
             // The relay may be restored to before this push; the cursor is of no use then, and the heads are compared.
-            space.position = Position { watermark: space.durable, cursor: Some(cursor) };
+            space.position = Position { watermark: space.stored.watermark, cursor: Some(cursor) };
             position = Some(space.position.clone());
         }
         acknowledged.extend(space.covered());
         self.round.pushed += pushed;
         self.round.rejected += refused.len() as u64;
+        if let Some((code, message)) = refused_for_now {
+            self.error(Some(ack.space), code, message, Retry::Later);
+        }
         if position.is_some() || !acknowledged.is_empty() || !refused.is_empty() {
             self.queue(index, Work::Acknowledge { acknowledged, refused, position });
         }
@@ -148,18 +162,21 @@ impl ClientSession {
         content: Pushed,
     ) -> Result<(), (Vec<ChangeRecord>, Pushed)> {
         let expected: u64 = entries.iter().map(encoded_entry_bytes).sum::<u64>() + FRAME_OVERHEAD_BYTES;
-        let Some(space) = self.spaces.get_mut(index) else { return Err((entries, content)) };
+        let Some(space) = self.spaces.get(index).map(|space| space.id) else {
+            return Err((entries, content));
+        };
         if !has_room(self.pushes, self.pushed_bytes, expected, &self.limits) {
             return Err((entries, content));
         }
         self.next_push_id += 1;
         let push_id = self.next_push_id;
-        let frame = Frame::Push(crate::wire::Push { space: space.id, push_id, entries }).encode();
-        let frame_bytes = frame.len() as u64;
-        space.push.in_flight.insert(push_id, InFlight { frame_bytes, content });
+        let push = Frame::Push(crate::wire::Push { space, push_id, entries });
+        let frame_bytes = self.transmit_encoded(&push.encode());
         self.pushed_bytes += frame_bytes;
         self.pushes += 1;
-        self.outputs.push_back(Output::Transmit(frame));
+        if let Some(space) = self.spaces.get_mut(index) {
+            space.push.in_flight.insert(push_id, InFlight { frame_bytes, content });
+        }
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use headwater_storage::{ChangeRecord, OutboxEntry, OutboxSeq, Position, Refusal, Seq, SpaceId, Watermark};
+use headwater_storage::{ChangeRecord, OutboxEntry, OutboxSeq, Position, Refusal, Seq, SpaceId};
 
 use super::compare::Compare;
 use crate::sync::{Ticket, Time};
@@ -14,8 +14,8 @@ pub(super) struct Space {
     pub(super) id: SpaceId,
     /// Where the replica will be once everything that was handed to the driver, or waits for it, is done.
     pub(super) position: Position,
-    /// The watermark that the driver is known to have.
-    pub(super) durable: Option<Watermark>,
+    /// The position that the driver is known to have.
+    pub(super) stored: Position,
     pub(super) pull: Pull,
     /// What the last error frame said while an answer to `Open` was awaited: whether, and when, to try again.
     pub(super) refusal: Option<(Retry, Option<u64>)>,
@@ -137,6 +137,7 @@ pub(super) struct Push {
 /// A push that was not acknowledged yet.
 #[derive(Debug)]
 pub(super) struct InFlight {
+    /// The size of its frame with the seal.
     pub(super) frame_bytes: u64,
     pub(super) content: Pushed,
 }
@@ -165,7 +166,7 @@ impl Space {
     pub(super) fn new(id: SpaceId, position: Position, allowance: Option<u64>) -> Self {
         Self {
             id,
-            durable: position.watermark,
+            stored: position.clone(),
             position,
             pull: Pull::Opening,
             refusal: None,
@@ -185,6 +186,11 @@ impl Space {
         self.refusal = None;
         self.seen = SeenFrames::default();
         self.caught_up = 0;
+    }
+
+    /// Up to where everything is durable here.
+    pub(super) fn durable_seq(&self) -> Seq {
+        self.stored.watermark.map_or(Seq::ZERO, |watermark| watermark.seq)
     }
 
     pub(super) fn seq(&self) -> Seq {

@@ -207,7 +207,7 @@ impl RelaySession {
                             head,
                             remaining: 0,
                         };
-                        self.transmit_changes(id, encode_changes(&head, entries.iter()));
+                        self.transmit_changes(id, &encode_changes(&head, entries.iter()));
                     }
                     Some(Outgoing::Message(message)) => self.transmit(&Frame::SyncMessage(message)),
                     None => {}

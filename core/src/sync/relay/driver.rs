@@ -48,7 +48,7 @@ impl Default for RelayConfig {
 /// What a relay's session takes in.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// A frame from the client.
+    /// A message from the client: a frame with its seal. All of them, in the order in which they came.
     Frame(&'a [u8]),
     /// The answer to [`Output::Open`]: the space may be used.
     Opened {
@@ -96,7 +96,7 @@ pub enum Input<'a> {
         first: Seq,
         /// The feed's end after it.
         watermark: Watermark,
-        /// The frame for everyone who follows the feed up to here.
+        /// The frame for everyone who follows the feed up to here, without a seal: each session puts on its own.
         frame: Bytes,
         /// Who pushed it.
         author: Author,
@@ -231,7 +231,7 @@ pub enum StoreTask {
 /// What a relay's session wants done, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Send a frame.
+    /// Send a message: a frame with its seal. All of them, in this order.
     Transmit(Bytes),
     /// The client said who it is. Check the token; refuse the spaces later.
     Greeted {

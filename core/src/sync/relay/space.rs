@@ -23,7 +23,7 @@ pub(super) struct Space {
     pub(super) entries_sent: u64,
     /// Whether the catch-up goes by entity.
     pub(super) by_entity: bool,
-    /// Sizes of the `Changes` frames that were sent and not seen, oldest first.
+    /// Sizes of the `Changes` frames that were sent and not seen, with their seals, oldest first.
     pub(super) unseen: VecDeque<u64>,
     /// `Changes` frames seen since the space was opened.
     pub(super) frames_seen: u64,
@@ -52,7 +52,7 @@ pub(super) enum Flow {
 /// A push whose changes are with the driver.
 #[derive(Debug)]
 pub(super) struct PendingPush {
-    /// The size of its frame.
+    /// The size of its frame with the seal.
     pub(super) bytes: u64,
     /// A result for each change of the push, `None` for those that the driver has.
     pub(super) results: Vec<Option<AckResult>>,

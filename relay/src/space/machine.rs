@@ -1,0 +1,169 @@
+//! What happens in a space, in which order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use headwater::document::ingest::{ChangeLimits, IngestError, check_record};
+use headwater::sync::relay::{Author, encode_live};
+use headwater::wire::ErrorCode;
+use headwater_storage::{Append, Appended, ChangeRecord, DeviceId, FeedEntry, FeedEpoch, SpaceId};
+
+use super::inbox::{ConnectionId, Inbox, Message};
+
+/// One space: who listens, and the pushes that wait or are being made durable.
+///
+/// Its user calls [`SpaceMachine::begin_append`], has the store append what that gives, and calls [`SpaceMachine::end_append`]
+/// with the result; one append is under way at a time, and whatever is pushed meanwhile goes into the next one.
+///
+/// ```
+/// use headwater::document::ingest::ChangeLimits;
+/// use headwater_relay::space::SpaceMachine;
+/// use headwater_storage::{FeedEpoch, SpaceId};
+/// let mut space = SpaceMachine::new(SpaceId::from_name("home"), ChangeLimits::default());
+/// assert!(space.begin_append(0, || FeedEpoch::from_bytes([1; 16])).is_none(), "nothing was pushed");
+/// ```
+#[derive(Debug)]
+pub struct SpaceMachine {
+    space: SpaceId,
+    limits: ChangeLimits,
+    subscribers: BTreeMap<ConnectionId, Inbox>,
+    waiting: Vec<Push>,
+    under_way: Vec<CheckedPush>,
+}
+
+/// Changes that a connection pushes.
+#[derive(Debug)]
+pub struct Push {
+    /// Which connection.
+    pub connection: ConnectionId,
+    /// Its device.
+    pub device: DeviceId,
+    /// The client's number for this push.
+    pub push_id: u64,
+    /// The changes.
+    pub entries: Vec<ChangeRecord>,
+    /// Where the answer goes; the connection need not be subscribed.
+    pub answer: Inbox,
+}
+
+/// A push whose changes were checked.
+#[derive(Debug)]
+struct CheckedPush {
+    connection: ConnectionId,
+    push_id: u64,
+    answer: Inbox,
+    refused: Vec<(usize, ErrorCode, String)>,
+    has_entries: bool,
+}
+
+impl SpaceMachine {
+    /// A space without listeners.
+    pub fn new(space: SpaceId, limits: ChangeLimits) -> SpaceMachine {
+        let (subscribers, waiting, under_way) = (BTreeMap::new(), Vec::new(), Vec::new());
+        SpaceMachine { space, limits, subscribers, waiting, under_way }
+    }
+
+    /// From now on, live frames go to this connection.
+    pub fn subscribe(&mut self, connection: ConnectionId, inbox: Inbox) {
+        if cfg!(bug = "subscription-lost") && self.has_waiting() {
+            return;
+        }
+        self.subscribers.insert(connection, inbox);
+    }
+
+    /// From now on, live frames no longer go to this connection.
+    pub fn unsubscribe(&mut self, connection: ConnectionId) {
+        self.subscribers.remove(&connection);
+    }
+
+    /// Takes a push in.
+    pub fn push(&mut self, push: Push) {
+        self.waiting.push(push);
+    }
+
+    /// Whether a push waits for the next append.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Everything that waits, checked, to be appended in this order and in one transaction. `None` if nothing waits, or an
+    /// append is under way. It can be empty, if every change was refused; it has to be ended nevertheless.
+    pub fn begin_append(
+        &mut self,
+        received_ms: u64,
+        mut new_epoch: impl FnMut() -> FeedEpoch,
+    ) -> Option<Vec<Append>> {
+        if self.waiting.is_empty() || !self.under_way.is_empty() {
+            return None;
+        }
+        let mut appends = Vec::with_capacity(self.waiting.len());
+        for push in std::mem::take(&mut self.waiting) {
+            let Push { connection, device, push_id, entries, answer } = push;
+            let (entries, refused) = self.check(entries);
+            let has_entries = !entries.is_empty();
+            if has_entries {
+                let (space, epoch_if_new) = (self.space, new_epoch());
+                appends.push(Append { space, origin: device, received_ms, epoch_if_new, entries });
+            }
+            self.under_way.push(CheckedPush { connection, push_id, answer, refused, has_entries });
+        }
+        Some(appends)
+    }
+
+    /// Answers the pushes of the append that was under way, and passes their changes on. `None` if the store failed.
+    pub fn end_append(&mut self, appended: Option<Vec<Appended>>) {
+        let pushes = std::mem::take(&mut self.under_way);
+        let Some(appended) = appended else {
+            for CheckedPush { push_id, answer, .. } in pushes {
+                answer.answer(Message::AppendFailed { space: self.space, push_id });
+            }
+            return;
+        };
+        let mut appended = appended.into_iter();
+        for CheckedPush { connection, push_id, answer, refused, has_entries } in pushes {
+            let receipt = if has_entries { appended.next().map(Arc::new) } else { None };
+            // The answer first: it moves the pusher's position past its own changes, which then need not be sent back.
+            let message =
+                Message::Appended { space: self.space, push_id, appended: receipt.clone(), refused };
+            answer.answer(message);
+            if let Some(receipt) = receipt {
+                self.fan_out(connection, &receipt);
+            }
+        }
+    }
+
+    fn check(&self, records: Vec<ChangeRecord>) -> (Vec<FeedEntry>, Vec<(usize, ErrorCode, String)>) {
+        let mut entries = Vec::with_capacity(records.len());
+        let mut refused = Vec::new();
+        for (index, record) in records.into_iter().enumerate() {
+            match check_record(&record, &self.limits) {
+                Ok(change) => entries.push(FeedEntry { deps: change.deps, record }),
+                Err(error) => refused.push((index, code_of(&error), error.to_string())),
+            }
+        }
+        (entries, refused)
+    }
+
+    fn fan_out(&self, author: ConnectionId, appended: &Appended) {
+        let Some(first) = appended.rows().first().map(|row| row.seq) else { return };
+        if self.subscribers.is_empty() {
+            return;
+        }
+        let watermark = appended.head();
+        let frame = encode_live(self.space, first, appended.rows().iter().map(|row| &row.record), watermark);
+        for (connection, inbox) in &self.subscribers {
+            let author = if *connection == author { Author::Own } else { Author::Other };
+            let message = Message::Live { space: self.space, first, watermark, frame: frame.clone(), author };
+            inbox.live(message, frame.len());
+        }
+    }
+}
+
+fn code_of(error: &IngestError) -> ErrorCode {
+    match error {
+        IngestError::TooLarge { .. } => ErrorCode::ChangeTooLarge,
+        IngestError::WrongHash { .. } => ErrorCode::HashMismatch,
+        IngestError::UnsupportedKind => ErrorCode::UnknownKind,
+        _ => ErrorCode::ChangeInvalid,
+    }
+}
