@@ -4,6 +4,7 @@
 
 #[path = "support/data.rs"]
 mod data;
+#[allow(dead_code, reason = "other test binaries need more of it")]
 #[path = "support/process.rs"]
 mod process;
 

@@ -1,17 +1,16 @@
 //! The relay dies during pushes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use headwater::{ChangeHash, ConnectOptions, EntityId, Map, Receipt, Replica, SpaceId, SyncOptions, Value};
-use headwater_storage::{Bytes, NewFeed, PageLimit, RedbFeed, Seq};
+use headwater::{ConnectOptions, EntityId, Map, Receipt, Replica, SpaceId, SyncOptions, Value};
 use tokio::sync::mpsc;
 
+use crate::feed::{open_feed, read_feed};
+use crate::kills::{kills, varied};
 use crate::process::RelayProcess;
-use crate::{kills, varied};
 
 const SPACE: &str = "home";
 /// Writers at the same time, so that pushes are always under way.
@@ -58,7 +57,7 @@ async fn a_killed_relay_loses_and_doubles_nothing_that_it_acknowledged() {
             writer.await.unwrap();
         }
         connection.disconnect().await;
-        let feed = read_feed(&data);
+        let feed = read_feed(&open_feed(&data), space());
         let lost: Vec<_> = acknowledged.iter().filter(|entity| !feed.contains_key(entity)).collect();
         assert!(lost.is_empty(), "kill {round}: acknowledged and gone: {lost:?}");
     }
@@ -73,7 +72,7 @@ async fn a_killed_relay_loses_and_doubles_nothing_that_it_acknowledged() {
         [&replica, &fresh].map(|replica| replica.entity_positions(space(), None, usize::MAX).unwrap());
     assert_eq!(ours, theirs);
     drop(relay);
-    let feed = read_feed(&data);
+    let feed = read_feed(&open_feed(&data), space());
     assert_eq!(feed.len(), ours.len());
     for position in ours {
         let changes = replica.entity_changes(space(), position.entity).unwrap();
@@ -98,24 +97,4 @@ fn write(replica: &Replica, writer: u64, stop: &AtomicBool, receipts: &mpsc::Sen
             return;
         }
     }
-}
-
-/// What the feed of a relay that is gone holds: entity -> its changes. Fails if a seq is missing, a change is there twice, or the
-/// chain of hashes does not hold.
-fn read_feed(data: &Path) -> BTreeMap<EntityId, BTreeMap<ChangeHash, Bytes>> {
-    let feed = RedbFeed::open(data.join("feed.redb"), NewFeed { created_ms: 0 }).unwrap();
-    let limit = PageLimit { entries_max: usize::MAX, bytes_max: usize::MAX };
-    let page = feed.read_by_seq(space(), Seq::ZERO, limit).unwrap();
-    assert_eq!(page.end, page.head);
-    assert_eq!(feed.verify_chain(space(), Seq::ZERO, usize::MAX).unwrap(), None, "the chain breaks");
-    let mut entities: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
-    let mut expected = Seq::ZERO;
-    for row in page.rows {
-        expected = expected.next();
-        assert_eq!(row.seq, expected, "the feed is not dense");
-        let twice =
-            entities.entry(row.record.entity).or_default().insert(row.record.hash, row.record.payload);
-        assert_eq!(twice, None, "a change is there twice");
-    }
-    entities
 }

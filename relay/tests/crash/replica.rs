@@ -8,8 +8,8 @@ use headwater::{Counter, EntityId, Replica, SpaceId, SyncOptions};
 use headwater_storage::OutboxSeq;
 use serde::{Deserialize, Serialize};
 
+use crate::kills::{kills, varied};
 use crate::process::RelayProcess;
-use crate::{kills, varied};
 
 const SPACE: &str = "home";
 const CHILD: &str = "HEADWATER_CRASH_CHILD";
