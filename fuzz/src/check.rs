@@ -3,70 +3,16 @@
 use std::collections::BTreeMap;
 
 use headwater::replica::{EntityPosition, MergeRequest};
-use headwater::{EntityId, EntityMeta, Map, Replica};
-use headwater_storage::{ChangeHash, PageLimit, Position, Seq, SetAside};
+use headwater::{EntityId, EntityMeta, Map, Replica, SpaceId};
+use headwater_storage::{ChangeHash, PageLimit, Position, Seq};
 
-use crate::device::{Device, SPACE, space};
+use crate::device::Device;
 use crate::relay::Relay;
+use crate::violation::{Promise, Violation};
 use crate::{Clock, Random};
 
-/// A world in which something happened that must not. Run its seed again to see how.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Violation {
-    /// A call failed that must not.
-    #[error("{call} failed: {error}")]
-    Failed {
-        /// Which.
-        call: &'static str,
-        /// How.
-        error: String,
-    },
-    /// A replica could not use a change that another one made.
-    #[error("a replica set changes aside: {changes:?}")]
-    SetAside {
-        /// All that it has set aside.
-        changes: Vec<SetAside>,
-    },
-    /// The relay refused a change that a replica made.
-    #[error("the relay refused a change for good: {message} ({code})")]
-    Refused {
-        /// The code of the protocol.
-        code: u16,
-        /// Why.
-        message: String,
-    },
-    /// A session closed the connection over what the other side sent, or reported an error.
-    #[error("a session gave up: {reason}")]
-    GaveUp {
-        /// What it said.
-        reason: String,
-    },
-    /// The sessions never came to rest.
-    #[error("the sessions do not come to rest after {events} events")]
-    Restless {
-        /// How long they were watched.
-        events: u64,
-    },
-    /// Two replicas, or a replica and the feed, hold different things.
-    #[error("{who} differs in {what}: {left} and {right}")]
-    Differs {
-        /// Who.
-        who: String,
-        /// In what.
-        what: &'static str,
-        /// The one side.
-        left: String,
-        /// The other side.
-        right: String,
-    },
-}
-
-impl Violation {
-    pub(crate) fn failed<E: std::fmt::Display>(call: &'static str) -> impl FnOnce(E) -> Violation {
-        move |error| Violation::Failed { call, error: error.to_string() }
-    }
-}
+/// Times that a replica is built again from its changes, each time in another order.
+const REBUILDS: usize = 3;
 
 /// Everything that a reader can see of an entity.
 #[derive(Debug, PartialEq)]
@@ -77,67 +23,94 @@ struct Seen {
     fields: Option<Map>,
 }
 
-/// Everybody has the same as the relay, and nothing waits.
-pub(crate) fn all_even(devices: &[Device], relay: &Relay) -> Result<(), Violation> {
-    let fed = fed(relay)?;
-    let mut first: Option<BTreeMap<EntityId, Seen>> = None;
-    for (index, device) in devices.iter().enumerate() {
-        let who = format!("replica {index}");
-        let pending = device.replica.space(SPACE).pending().map_err(Violation::failed("pending"))?;
-        same(&who, "changes that wait", &pending, &0)?;
-        let position = device.replica.position(space()).map_err(Violation::failed("position"))?;
-        let head = relay.feed.head(space()).map_err(Violation::failed("head"))?;
-        same(&who, "position", &position, &Position { watermark: head, cursor: None })?;
-        let seen = seen(&device.replica)?;
-        same(&who, "entities", &seen.keys().collect::<Vec<_>>(), &fed.keys().collect::<Vec<_>>())?;
-        for (entity, hashes) in &fed {
-            let mut held: Vec<ChangeHash> =
-                device.changes(*entity)?.into_iter().map(|record| record.hash).collect();
-            held.sort_unstable();
-            same(&who, "changes against the feed", &held, hashes)?;
+/// entity -> the hashes of its changes, in ascending order.
+type Held = BTreeMap<EntityId, Vec<ChangeHash>>;
+
+/// Everybody has the same as this relay, stands where its feed ends, and has nothing left to push.
+pub(crate) fn even_with(spaces: &[SpaceId], devices: &[Device], relay: &Relay) -> Result<(), Violation> {
+    for space in spaces {
+        let fed = fed(relay, *space)?;
+        let head = relay.feed.head(*space).map_err(Violation::failed("head"))?;
+        for (index, device) in members(devices, *space) {
+            let who = || format!("replica {index} and the feed, in");
+            let pending = device.replica.space(*space).pending().map_err(Violation::failed("pending"))?;
+            same(who, "changes that wait", &pending, &0)?;
+            let position = device.replica.position(*space).map_err(Violation::failed("position"))?;
+            same(who, "position", &position, &Position { watermark: head, cursor: None })?;
+            same_changes(who, &held(device, *space)?, &fed)?;
         }
-        match &first {
-            None => first = Some(seen),
-            Some(first) => {
-                for (theirs, ours) in first.values().zip(seen.values()) {
-                    same(&who, "what a reader sees", theirs, ours)?;
-                }
+    }
+    Ok(())
+}
+
+/// All relays and all replicas have the same, readers see the same everywhere, and nothing that was written is missing.
+pub(crate) fn all_even(spaces: &[SpaceId], devices: &[Device], relays: &[Relay]) -> Result<(), Violation> {
+    for space in spaces {
+        let mut first_fed: Option<Held> = None;
+        for (index, relay) in relays.iter().enumerate() {
+            let fed = fed(relay, *space)?;
+            match &first_fed {
+                Some(first) => same_changes(|| format!("relays 0 and {index}, in"), first, &fed)?,
+                None => first_fed = Some(fed),
+            }
+        }
+        let fed = first_fed.unwrap_or_default();
+        let mut first: Option<BTreeMap<EntityId, Seen>> = None;
+        for (index, device) in members(devices, *space) {
+            let who = || format!("replica {index} and the others, in");
+            same_changes(who, &held(device, *space)?, &fed)?;
+            for (of, entity, hash) in &device.known.written {
+                let is_there = of != space || fed.get(entity).is_some_and(|held| held.contains(hash));
+                Promise::WrittenIsKept
+                    .hold(is_there, || format!("by replica {index}: {hash} of {entity}, everywhere"))?;
+            }
+            let seen = seen(&device.replica, *space)?;
+            match &first {
+                None => first = Some(seen),
+                Some(first) => same_views(who, first, &seen)?,
             }
         }
     }
     Ok(())
 }
 
-/// Each entity, built again from its changes in random orders, is the same.
-pub(crate) fn rebuilds(device: &Device, clock: &Clock, random: &mut Random) -> Result<u64, Violation> {
-    let expected = seen(&device.replica)?;
-    let rebuilt = Replica::in_memory(clock.clone()).map_err(Violation::failed("open"))?;
+/// Each entity, built again from its changes in random orders, is the same. How many changes there are.
+pub(crate) fn rebuilds(
+    device: &Device,
+    space: SpaceId,
+    clock: &Clock,
+    random: &mut Random,
+) -> Result<u64, Violation> {
+    let expected = seen(&device.replica, space)?;
     let mut records = Vec::new();
     for entity in expected.keys() {
-        records.extend(device.changes(*entity)?);
+        records.extend(device.changes(space, *entity)?);
     }
-    let count = records.len() as u64;
-    random.shuffle(&mut records);
-    while !records.is_empty() {
-        let portion = records.split_off(records.len() - (1 + random.below(9)).min(records.len()));
-        let merged = rebuilt.merge(space(), MergeRequest { records: portion, position: None });
-        let merged = merged.map_err(Violation::failed("merge"))?;
-        if merged.set_aside > 0 {
-            let changes = rebuilt.space(SPACE).set_aside().map_err(Violation::failed("set aside"))?;
-            return Err(Violation::SetAside { changes });
+    for _ in 0..REBUILDS {
+        let rebuilt = Replica::in_memory(clock.clone()).map_err(Violation::failed("open"))?;
+        let mut left = records.clone();
+        random.shuffle(&mut left);
+        while !left.is_empty() {
+            let portion = left.split_off(left.len() - (1 + random.below(40)).min(left.len()));
+            let merged = rebuilt.merge(space, MergeRequest { records: portion, position: None });
+            let merged = merged.map_err(Violation::failed("merge"))?;
+            Promise::NothingIsRefused
+                .hold(merged.set_aside == 0, || format!("{} set aside", merged.set_aside))?;
         }
+        same_views(|| "a rebuilt replica, in".to_owned(), &expected, &seen(&rebuilt, space)?)?;
     }
-    for (ours, rebuilt) in expected.values().zip(seen(&rebuilt)?.values()) {
-        same("a rebuilt replica", "what a reader sees", ours, rebuilt)?;
-    }
-    Ok(count)
+    Ok(records.len() as u64)
 }
 
-fn seen(replica: &Replica) -> Result<BTreeMap<EntityId, Seen>, Violation> {
+fn members(devices: &[Device], space: SpaceId) -> impl Iterator<Item = (usize, &Device)> {
+    devices.iter().enumerate().filter(move |(_, device)| device.spaces.contains(&space))
+}
+
+fn seen(replica: &Replica, space: SpaceId) -> Result<BTreeMap<EntityId, Seen>, Violation> {
     let mut all = BTreeMap::new();
-    let positions = replica.entity_positions(space(), None, usize::MAX);
+    let positions = replica.entity_positions(space, None, usize::MAX);
     for position in positions.map_err(Violation::failed("list"))? {
-        let collection = replica.space(SPACE).dynamic(position.collection.as_str());
+        let collection = replica.space(space).dynamic(position.collection.as_str());
         let collection = collection.map_err(Violation::failed("collection"))?;
         let meta = collection.meta(position.entity).map_err(Violation::failed("meta"))?;
         let record = collection.get(position.entity).map_err(Violation::failed("get"))?;
@@ -147,40 +120,61 @@ fn seen(replica: &Replica) -> Result<BTreeMap<EntityId, Seen>, Violation> {
     Ok(all)
 }
 
-/// entity -> the hashes of its changes in the feed, which holds each of them once and without a hole.
-fn fed(relay: &Relay) -> Result<BTreeMap<EntityId, Vec<ChangeHash>>, Violation> {
+fn held(device: &Device, space: SpaceId) -> Result<Held, Violation> {
+    let positions = device.replica.entity_positions(space, None, usize::MAX);
+    let mut all = Held::new();
+    for position in positions.map_err(Violation::failed("list"))? {
+        let changes = device.changes(space, position.entity)?;
+        let mut hashes: Vec<_> = changes.into_iter().map(|record| record.hash).collect();
+        hashes.sort_unstable();
+        all.insert(position.entity, hashes);
+    }
+    Ok(all)
+}
+
+/// What the feed holds. Without a hole, and each change once: that was checked when the relay was opened.
+fn fed(relay: &Relay, space: SpaceId) -> Result<Held, Violation> {
     let limit = PageLimit { entries_max: usize::MAX, bytes_max: usize::MAX };
-    let mut fed: BTreeMap<EntityId, Vec<ChangeHash>> = BTreeMap::new();
-    if relay.feed.head(space()).map_err(Violation::failed("head"))?.is_none() {
+    let mut fed = Held::new();
+    if relay.feed.head(space).map_err(Violation::failed("head"))?.is_none() {
         return Ok(fed);
     }
-    let page = relay.feed.read_by_seq(space(), Seq::ZERO, limit).map_err(Violation::failed("read feed"))?;
-    for (row, seq) in page.rows.into_iter().zip(1..) {
-        same("the feed", "seq", &row.seq.get(), &seq)?;
+    let page = relay.feed.read_by_seq(space, Seq::ZERO, limit).map_err(Violation::failed("read feed"))?;
+    for row in page.rows {
         fed.entry(row.record.entity).or_default().push(row.record.hash);
     }
-    for hashes in fed.values_mut() {
-        let count = hashes.len();
-        hashes.sort_unstable();
-        hashes.dedup();
-        same("the feed", "changes without repeats", &count, &hashes.len())?;
-    }
+    fed.values_mut().for_each(|hashes| hashes.sort_unstable());
     Ok(fed)
 }
 
+fn same_views(
+    who: impl Fn() -> String,
+    left: &BTreeMap<EntityId, Seen>,
+    right: &BTreeMap<EntityId, Seen>,
+) -> Result<(), Violation> {
+    let [ours, theirs] = [left, right].map(|seen| seen.keys().collect::<Vec<_>>());
+    same(&who, "entities", &ours, &theirs)?;
+    for (ours, theirs) in left.values().zip(right.values()) {
+        same(&who, "what a reader sees", ours, theirs)?;
+    }
+    Ok(())
+}
+
+fn same_changes(who: impl Fn() -> String, left: &Held, right: &Held) -> Result<(), Violation> {
+    Promise::Converges.hold(left == right, || {
+        let only = |one: &Held, other: &Held| -> Vec<(EntityId, ChangeHash)> {
+            let all = one.iter().flat_map(|(entity, hashes)| hashes.iter().map(|hash| (*entity, *hash)));
+            all.filter(|(entity, hash)| !other.get(entity).is_some_and(|held| held.contains(hash))).collect()
+        };
+        format!("{} changes: only left {:?}, only right {:?}", who(), only(left, right), only(right, left))
+    })
+}
+
 fn same<T: PartialEq + std::fmt::Debug>(
-    who: &str,
+    who: impl Fn() -> String,
     what: &'static str,
     left: &T,
     right: &T,
 ) -> Result<(), Violation> {
-    if left == right {
-        return Ok(());
-    }
-    Err(Violation::Differs {
-        who: who.to_owned(),
-        what,
-        left: format!("{left:?}"),
-        right: format!("{right:?}"),
-    })
+    Promise::Converges.hold(left == right, || format!("{} {what}: {left:?} and {right:?}", who()))
 }

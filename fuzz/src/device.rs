@@ -1,107 +1,272 @@
-//! A device: a replica on a disk, and what a connection asks of it.
+//! A device: a replica on a disk, and what is known about it outside of that disk.
 
-use headwater::replica::MergeRequest;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use headwater::replica::MergeError;
 use headwater::sync::client::{Input, Output};
-use headwater::wire::{HeadsEntry, MorePages, Retry};
-use headwater::{Replica, SpaceId};
-use headwater_storage::{ChangeRecord, EntityId, PayloadKind};
+use headwater::{EditError, Replica, SpaceId};
+use headwater_storage::testing::{CrashMode, SimulatedDisk};
+use headwater_storage::{ChangeRecord, EntityId, OutboxSeq, PayloadKind, Position};
 
-use crate::{Clock, Disk, Violation};
-
-pub(crate) const SPACE: &str = "home";
-
-pub(crate) fn space() -> SpaceId {
-    SpaceId::from_name(SPACE)
-}
+use crate::history::{ChangeId, History};
+use crate::violation::{Promise, Violation};
+use crate::{Clock, Random, edits};
 
 pub(crate) struct Device {
     pub(crate) replica: Replica,
-    disk: Disk,
+    pub(crate) disk: SimulatedDisk,
     clock: Clock,
+    backup: Option<(SimulatedDisk, Known)>,
+    pub(crate) known: Known,
+    /// The spaces that it takes part in.
+    pub(crate) spaces: Vec<SpaceId>,
+    /// The failures of its disk that it has been opened again after.
+    failures_survived: u64,
+}
+
+/// What a device must hold, because a call that wrote it has returned.
+#[derive(Clone, Default)]
+pub(crate) struct Known {
+    /// Made here.
+    pub(crate) written: BTreeSet<ChangeId>,
+    /// Made here or merged.
+    pub(crate) held: HashSet<ChangeId>,
+    positions: BTreeMap<SpaceId, Position>,
+    /// Of changes that were made here.
+    outbox: BTreeMap<(SpaceId, OutboxSeq), ChangeId>,
+}
+
+/// What a device is opened again after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Its program closed the file.
+    Closed,
+    /// Its program or its machine stopped, and this became of the writes that were not synced.
+    Crashed(CrashMode),
 }
 
 impl Device {
-    pub(crate) fn new(clock: Clock) -> Result<Device, Violation> {
-        let disk = Disk::default();
+    pub(crate) fn new(clock: Clock, spaces: Vec<SpaceId>) -> Result<Device, Violation> {
+        let disk = SimulatedDisk::unrecorded();
         let replica =
             Replica::open_backend(disk.clone(), clock.clone()).map_err(Violation::failed("open"))?;
-        Ok(Device { replica, disk, clock })
+        let (backup, known) = (None, Known::default());
+        Ok(Device { replica, disk, clock, backup, known, spaces, failures_survived: 0 })
     }
 
-    /// Ends the process and starts it again. No connection may be left.
-    pub(crate) fn restart(self) -> Result<Device, Violation> {
-        let Device { replica, disk, clock } = self;
+    /// Whether its disk has failed since it was opened.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.disk.failures() > self.failures_survived
+    }
+
+    /// One edit. What the replica's outbox gained is what was made.
+    pub(crate) fn edit(&mut self, random: &mut Random, history: &mut History) -> Result<(), Violation> {
+        let space = *random.pick(&self.spaces).unwrap_or(&edits::space(0));
+        let edited = edits::edit(&self.replica, space, random);
+        match edited {
+            Err(EditError::NotFound(_) | EditError::Exists(_)) | Ok(()) => {}
+            Err(_) if self.is_failing() => return Ok(()),
+            Err(error) => return Err(Violation::failed("edit")(error)),
+        }
+        match self.learn_made(space, history) {
+            Err(_) if self.is_failing() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Looks for changes in the outbox that were not known.
+    fn learn_made(&mut self, space: SpaceId, history: &mut History) -> Result<(), Violation> {
+        let places = (space, OutboxSeq::ZERO)..=(space, OutboxSeq::new(u64::MAX));
+        let after = self.known.outbox.range(places).next_back();
+        let after = after.map_or(OutboxSeq::ZERO, |((_, seq), _)| *seq);
+        let new = self.replica.outbox(space, after, usize::MAX, usize::MAX);
+        for entry in new.map_err(Violation::failed("outbox"))? {
+            let change = (space, entry.record.entity, entry.record.hash);
+            history.made(space, &entry.record);
+            self.known.outbox.insert((space, entry.seq), change);
+            self.known.written.insert(change);
+            self.known.held.insert(change);
+        }
+        Ok(())
+    }
+
+    /// Does one thing that the session wants of the replica, and checks what the replica then claims. `None` for the session if
+    /// the disk failed in a way that ends it.
+    pub(crate) fn answer(
+        &mut self,
+        call: Output,
+        history: &History,
+    ) -> Result<Result<Option<Input<'static>>, MergeError>, Violation> {
+        let (mut merged, mut moved) = (Vec::new(), None);
+        match &call {
+            Output::Merge { space, entries, position, .. } => {
+                merged = entries.iter().map(|record| (*space, record.entity, record.hash)).collect();
+                moved = position.clone().map(|position| (*space, position));
+            }
+            Output::Acknowledge { space, position, .. } => {
+                moved = position.clone().map(|position| (*space, position));
+            }
+            _ => {}
+        }
+        let answered = self.replica.answer(call);
+        match &answered {
+            Err(_) | Ok(Some(Input::MergeFailed { .. })) if self.is_failing() => return Ok(answered),
+            Err(error) => return Err(Violation::new(Promise::Works, format!("answer: {error}"))),
+            Ok(Some(Input::MergeFailed { reason, .. })) => {
+                return Err(Violation::new(Promise::Works, format!("merge: {reason}")));
+            }
+            Ok(Some(Input::Merged { set_aside: 1.., space, .. })) => {
+                let changes =
+                    self.replica.space(*space).set_aside().map_err(Violation::failed("set aside"))?;
+                return Err(Violation::new(Promise::NothingIsRefused, format!("set aside: {changes:?}")));
+            }
+            Ok(_) => {}
+        }
+        for change in &merged {
+            Promise::SpacesAreApart
+                .hold(history.has_made(change), || format!("nobody made {change:?} there"))?;
+        }
+        self.known.held.extend(merged);
+        if let Some((space, position)) = moved {
+            self.moved(space, position, history)?;
+        }
+        Ok(answered)
+    }
+
+    /// The position moved: everything that it newly covers is held.
+    fn moved(&mut self, space: SpaceId, position: Position, history: &History) -> Result<(), Violation> {
+        let before = self.known.positions.insert(space, position.clone()).unwrap_or_default();
+        let Some(to) = &position.watermark else { return Ok(()) };
+        let held = &self.known.held;
+        history.walk_back(to, before.watermark.as_ref(), |change| {
+            Promise::PositionIsHeld
+                .hold(held.contains(change), || format!("at {to:?}, without {change:?}, from {before:?}"))
+        })?;
+        // From somewhere ahead in the same feed, it would have gone back. Only a feed that went back itself may ask for that.
+        if let Some(before) = &before.watermark
+            && !history.has_gone_back
+            && before.epoch == to.epoch
+            && before.seq > to.seq
+        {
+            let went_back = history.walk_back(before, Some(to), |_| Ok(()))?;
+            Promise::PositionIsHeld.hold(!went_back, || format!("from {before:?} back to {to:?}"))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn position(&self, space: SpaceId) -> Position {
+        self.known.positions.get(&space).cloned().unwrap_or_default()
+    }
+
+    /// The change at a place of the outbox, as it was made.
+    pub(crate) fn outbox_change(&self, space: SpaceId, seq: OutboxSeq) -> Option<ChangeId> {
+        self.known.outbox.get(&(space, seq)).copied()
+    }
+
+    /// Ends the process and begins it again. No connection may be left.
+    pub(crate) fn reopen(
+        self,
+        ending: Ending,
+        seed: u64,
+        history: &mut History,
+    ) -> Result<Device, Violation> {
+        let Device { replica, disk, clock, backup, known, spaces, .. } = self;
+        // The crash comes before the program could close the file.
+        let disk = match ending {
+            Ending::Closed => disk,
+            Ending::Crashed(mode) => disk.crash(mode, seed),
+        };
         drop(replica);
-        let replica =
-            Replica::open_backend(disk.clone(), clock.clone()).map_err(Violation::failed("reopen"))?;
-        Ok(Device { replica, disk, clock })
+        Device::open(disk, clock, backup, known, spaces, history)
     }
 
-    /// Does one thing that the session wants of the replica, as the tokio driver does.
-    pub(crate) fn answer(&self, call: Output) -> Result<Option<Input<'static>>, Violation> {
-        let replica = &self.replica;
-        Ok(Some(match call {
-            Output::Merge { space, ticket, entries, position } => {
-                match replica.merge(space, MergeRequest { records: entries, position }) {
-                    Ok(merged) if merged.set_aside > 0 => {
-                        return Err(Violation::SetAside {
-                            changes: replica
-                                .space(space)
-                                .set_aside()
-                                .map_err(Violation::failed("set aside"))?,
-                        });
-                    }
-                    Ok(merged) => Input::Merged { space, ticket, pulled: merged.applied, set_aside: 0 },
-                    Err(error) => {
-                        Input::MergeFailed { space, ticket, reason: error.to_string(), retry: Retry::Later }
-                    }
-                }
+    fn open(
+        disk: SimulatedDisk,
+        clock: Clock,
+        backup: Option<(SimulatedDisk, Known)>,
+        known: Known,
+        spaces: Vec<SpaceId>,
+        history: &mut History,
+    ) -> Result<Device, Violation> {
+        let failures = disk.failures();
+        let opened = Replica::open_backend(disk.clone(), clock.clone()).map_err(Violation::failed("reopen"));
+        let verified = opened.and_then(|replica| {
+            let (disk, clock, known, spaces) = (disk.clone(), clock.clone(), known.clone(), spaces.clone());
+            let mut device =
+                Device { replica, disk, clock, backup: backup.clone(), known, spaces, failures_survived: 0 };
+            device.verify(history)?;
+            device.failures_survived = failures;
+            Ok(device)
+        });
+        match verified {
+            // The disk failed once more while the file was being opened: nothing more is lost by that.
+            Err(Violation { promise: Promise::Works, .. }) | Ok(_) if disk.failures() > failures => {
+                Device::open(disk.crash(CrashMode::Kept, 0), clock, backup, known, spaces, history)
             }
-            Output::Acknowledge { space, acknowledged, refused, position } => {
-                if let Some((_, refusal)) = refused.into_iter().next() {
-                    return Err(Violation::Refused { code: refusal.code, message: refusal.message });
-                }
-                replica
-                    .acknowledge(space, acknowledged, Vec::new(), position)
-                    .map_err(Violation::failed("acknowledge"))?;
-                return Ok(None);
+            Err(Violation { promise: Promise::Works, .. }) if failures > 0 => {
+                Device::open(disk.crash(CrashMode::Kept, 0), clock, backup, known, spaces, history)
             }
-            Output::ReadOutbox { space, after, entries_max, bytes_max } => {
-                let entries = replica
-                    .outbox(space, after, entries_max, bytes_max)
-                    .map_err(Violation::failed("outbox"))?;
-                let exhausted = entries.is_empty();
-                Input::OutboxPage { space, entries, exhausted }
+            verified => verified,
+        }
+    }
+
+    /// Compares what is stored with what is known, and learns what was stored by calls that did not return.
+    fn verify(&mut self, history: &mut History) -> Result<(), Violation> {
+        let mut held = HashSet::new();
+        for space in self.spaces.clone() {
+            self.learn_made(space, history)?;
+            let positions = self.replica.entity_positions(space, None, usize::MAX);
+            for entity in positions.map_err(Violation::failed("list"))? {
+                let changes = self.changes(space, entity.entity)?;
+                held.extend(changes.into_iter().map(|record| (space, entity.entity, record.hash)));
             }
-            Output::LoadEntity { space, entity } => {
-                let Some(collection) =
-                    replica.collection_of(space, entity).map_err(Violation::failed("find"))?
-                else {
-                    return Ok(None);
-                };
-                Input::EntityLoaded { space, entity, changes: self.changes(entity)?, collection }
+            let position = self.replica.position(space).map_err(Violation::failed("position"))?;
+            if let Some(to) = &position.watermark {
+                history.walk_back(to, None, |change| {
+                    Promise::PositionIsHeld
+                        .hold(held.contains(change), || format!("stored: {to:?}, without {change:?}"))
+                })?;
             }
-            Output::ListEntities { space, after, entities_max } => {
-                let positions = replica
-                    .entity_positions(space, after, entities_max)
-                    .map_err(Violation::failed("list"))?;
-                let more = if positions.len() < entities_max { MorePages::No } else { MorePages::Yes };
-                let entities = positions.into_iter().map(|position| HeadsEntry {
-                    entity: position.entity,
-                    collection: position.collection,
-                    heads: position.heads,
-                });
-                Input::EntityList { space, entities: entities.collect(), more }
-            }
-            Output::Transmit(_) | Output::Event(_) | Output::Close { .. } => return Ok(None),
-        }))
+            self.known.positions.insert(space, position);
+        }
+        // Each is reported as what was broken: its own writes first.
+        let lost = self.known.written.iter().chain(&self.known.held).find(|change| !held.contains(*change));
+        Promise::WrittenIsKept.hold(lost.is_none(), || format!("{lost:?}"))?;
+        self.known.held = held;
+        Ok(())
+    }
+
+    /// Keeps a copy of the file as it is now.
+    pub(crate) fn back_up(&mut self) {
+        self.backup = Some((self.disk.crash(CrashMode::Kept, 0), self.known.clone()));
+    }
+
+    /// Goes back to the copy, if there is one. No connection may be left.
+    pub(crate) fn restore(self, history: &mut History) -> Result<Device, Violation> {
+        let Device { replica, disk, clock, backup, known, spaces, .. } = self;
+        drop(replica);
+        let Some((copy, known_then)) = backup else {
+            return Device::open(disk, clock, None, known, spaces, history);
+        };
+        // The copy stays, and may be restored again.
+        let disk = copy.crash(CrashMode::Kept, 0);
+        Device::open(disk, clock, Some((copy, known_then.clone())), known_then, spaces, history)
+    }
+
+    /// One more device, with a copy of the file.
+    pub(crate) fn copy(&self, clock: Clock, history: &mut History) -> Result<Device, Violation> {
+        let (disk, known) = match &self.backup {
+            Some((copy, known)) => (copy.crash(CrashMode::Kept, 0), known.clone()),
+            None => (self.disk.crash(CrashMode::Kept, 0), self.known.clone()),
+        };
+        Device::open(disk, clock, None, known, self.spaces.clone(), history)
     }
 
     /// Every change of an entity, as it would travel.
-    pub(crate) fn changes(&self, entity: EntityId) -> Result<Vec<ChangeRecord>, Violation> {
-        let collection = self.replica.collection_of(space(), entity).map_err(Violation::failed("find"))?;
+    pub(crate) fn changes(&self, space: SpaceId, entity: EntityId) -> Result<Vec<ChangeRecord>, Violation> {
+        let collection = self.replica.collection_of(space, entity).map_err(Violation::failed("find"))?;
         let Some(collection) = collection else { return Ok(Vec::new()) };
-        let changes = self.replica.entity_changes(space(), entity).map_err(Violation::failed("changes"))?;
+        let changes = self.replica.entity_changes(space, entity).map_err(Violation::failed("changes"))?;
         let record = |(hash, payload)| {
             let (kind, collection) = (PayloadKind::Change, collection.clone());
             ChangeRecord { entity, collection, kind, hash, payload }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use headwater::{Collection, Counter, EditError, EntityId, Keyed, Map, Replica, Text, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::device::SPACE;
-use crate::{Random, Violation};
+use headwater_storage::SpaceId;
+
+use crate::Random;
 
 /// Ids that several devices may create on their own, as when each imports the same file.
 const SHARED_IDS: usize = 4;
@@ -34,18 +35,19 @@ struct Step {
     seconds: u32,
 }
 
-/// Makes one edit. An edit that has nothing to apply to makes none.
-pub(crate) fn edit(replica: &Replica, random: &mut Random) -> Result<(), Violation> {
-    let edited = if random.chance(65) { edit_typed(replica, random) } else { edit_dynamic(replica, random) };
-    match edited {
-        Ok(()) | Err(EditError::NotFound(_) | EditError::Exists(_)) => Ok(()),
-        Err(error) => Err(Violation::failed("edit")(error)),
-    }
+/// A space of a world.
+pub(crate) fn space(index: usize) -> SpaceId {
+    SpaceId::from_name(["home", "work"][index % 2])
 }
 
-fn edit_typed(replica: &Replica, random: &mut Random) -> Result<(), EditError> {
-    let items = replica.space(SPACE).collection::<Item>(TYPED)?;
-    let Some(id) = existing(replica, TYPED, random) else { return insert_typed(&items, random) };
+/// Makes one edit. One that has nothing to apply to fails.
+pub(crate) fn edit(replica: &Replica, space: SpaceId, random: &mut Random) -> Result<(), EditError> {
+    if random.chance(65) { edit_typed(replica, space, random) } else { edit_dynamic(replica, space, random) }
+}
+
+fn edit_typed(replica: &Replica, space: SpaceId, random: &mut Random) -> Result<(), EditError> {
+    let items = replica.space(space).collection::<Item>(TYPED)?;
+    let Some(id) = existing(replica, space, TYPED, random) else { return insert_typed(&items, random) };
     match random.below(20) {
         0..3 => insert_typed(&items, random)?,
         3 => drop(items.delete(id)?),
@@ -120,10 +122,10 @@ fn change(item: &mut Item, random: &mut Random) {
     }
 }
 
-fn edit_dynamic(replica: &Replica, random: &mut Random) -> Result<(), EditError> {
-    let things = replica.space(SPACE).dynamic(DYNAMIC)?;
+fn edit_dynamic(replica: &Replica, space: SpaceId, random: &mut Random) -> Result<(), EditError> {
+    let things = replica.space(space).dynamic(DYNAMIC)?;
     let name = |random: &mut Random| format!("f{}", random.below(5));
-    let Some(id) = existing(replica, DYNAMIC, random) else {
+    let Some(id) = existing(replica, space, DYNAMIC, random) else {
         let fields = Map::from([(name(random), value(random, 0))]);
         let id = shared_id(2, random);
         things.upsert_all(vec![(id, fields)])?;
@@ -150,8 +152,8 @@ fn edit_dynamic(replica: &Replica, random: &mut Random) -> Result<(), EditError>
 }
 
 /// A random entity of a collection, deleted or not.
-fn existing(replica: &Replica, collection: &str, random: &mut Random) -> Option<EntityId> {
-    let positions = replica.entity_positions(crate::device::space(), None, usize::MAX).ok()?;
+fn existing(replica: &Replica, space: SpaceId, collection: &str, random: &mut Random) -> Option<EntityId> {
+    let positions = replica.entity_positions(space, None, usize::MAX).ok()?;
     let ids: Vec<EntityId> = positions
         .into_iter()
         .filter(|position| position.collection.as_str() == collection)

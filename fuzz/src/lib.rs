@@ -1,25 +1,29 @@
-//! Worlds made from a seed: replicas, a relay and a network in one thread, with every choice taken from one number.
+//! Worlds made from a seed: replicas, relays, disks and networks in one thread, with every choice taken from one number.
 //!
-//! The replicas, the sessions of both sides and the feed are the real ones. Time, randomness, disks and the network are passed in,
-//! so two runs of a seed are the same run, down to the bytes of every frame. [`run`] makes a world, lets it live, heals it, and
-//! says whether everybody ended with the same.
+//! The replicas, the sessions of both sides, the relay's spaces and both stores are the real ones. Time, randomness, disks and
+//! the network are passed in, so two runs of a seed are the same run, down to the bytes of every frame. [`run`] makes a world, lets
+//! it live through everything that can break, heals it, and says whether every [`Promise`] was kept.
 //!
-//! 1. [`Random`] and [`Clock`]: where a world's choices and times come from.
-//! 2. [`Disk`]: storage in memory that outlives whoever has it open.
-//! 3. `device`, `edits`, `relay`, `link`: the parts of a world.
-//! 4. `world`: what happens in it, in which order.
-//! 5. `check`: what must hold in the end.
+//! 1. [`Plan`]: what a world is made of and what happens in it. [`Random`] and [`Clock`]: where its choices and times come from.
+//! 2. `device`, `edits`, `relay`, `link`: the parts of a world.
+//! 3. `history`: what happened, kept outside of what can lose it. `check`: what must hold in the end. [`Violation`]: what did not.
+//! 4. `world`: what each act does, what is on its way, and how it is healed.
+//! 5. [`campaign`]: many worlds, on many threads. [`shrink`]: the shortest plan that still breaks the promise.
 
+pub mod campaign;
 mod check;
 mod device;
-mod disk;
 mod edits;
+mod history;
 mod link;
+mod plan;
 mod random;
 mod relay;
+pub mod shrink;
+mod violation;
 mod world;
 
-pub use check::Violation;
-pub use disk::Disk;
+pub use plan::{Act, Plan, Step};
 pub use random::{Clock, Random};
-pub use world::{Outcome, Plan, RelayFate, run};
+pub use violation::{Promise, Violation};
+pub use world::{Outcome, run};

@@ -1,119 +1,210 @@
-//! The relay: the real feed, and what the sessions of its side ask of it.
+//! A relay: the real spaces over the real feed, on a disk, and what is known about that feed outside of it.
 
-use headwater::document::ingest::{ChangeLimits, check_record};
-use headwater::sync::relay::{Input, Output, ReadPlan, StoreTask};
-use headwater::wire::{HeadsEntry, MorePages};
+use std::collections::BTreeMap;
+
+use futures_util::FutureExt;
+use headwater::document::ingest::ChangeLimits;
+use headwater::sync::relay::{Input, Output};
+use headwater_relay::space::{ConnectionId, Inbox, Push, SpaceMachine};
+use headwater_storage::testing::{CrashMode, SimulatedDisk};
 use headwater_storage::{
-    Append, Appended, ChangeRecord, DeviceId, FeedEntry, FeedEpoch, NewFeed, PageLimit, ReadError, RedbFeed,
-    Seq, SpaceId,
+    ChangeRecord, DeviceId, FeedEpoch, FeedStore, NewFeed, PageLimit, RedbFeed, Seq, SpaceId, Watermark,
 };
 
-use crate::{Disk, Random, Violation};
+use crate::device::Ending;
+use crate::history::{Feed, Feeds, History};
+use crate::violation::Violation;
+use crate::{Clock, Random};
+use headwater::Environment;
 
 pub(crate) struct Relay {
     pub(crate) feed: RedbFeed,
-    disk: Disk,
-    backup: Option<Disk>,
+    store: FeedStore,
+    pub(crate) disk: SimulatedDisk,
+    spaces: BTreeMap<SpaceId, SpaceMachine>,
+    backup: Option<(SimulatedDisk, Feeds)>,
+    /// What its store said is durable.
+    pub(crate) known: Feeds,
+    pub(crate) is_draining: bool,
+    failures_survived: u64,
     random: Random,
+    clock: Clock,
 }
 
 impl Relay {
-    pub(crate) fn new(random: Random) -> Result<Relay, Violation> {
-        let disk = Disk::default();
-        Ok(Relay { feed: open(&disk)?, disk, backup: None, random })
+    pub(crate) fn new(random: Random, clock: Clock) -> Result<Relay, Violation> {
+        let disk = SimulatedDisk::unrecorded();
+        let feed = open(&disk).map_err(Violation::failed("open feed"))?;
+        Ok(Relay::with(feed, disk, None, Feeds::new(), random, clock))
     }
 
-    pub(crate) fn back_up(&mut self) {
-        self.backup = Some(self.disk.copy());
+    fn with(
+        feed: RedbFeed,
+        disk: SimulatedDisk,
+        backup: Option<(SimulatedDisk, Feeds)>,
+        known: Feeds,
+        random: Random,
+        clock: Clock,
+    ) -> Relay {
+        let (store, spaces) = (FeedStore::inline(feed.clone()), BTreeMap::new());
+        let failures_survived = disk.failures();
+        let is_draining = false;
+        Relay { feed, store, disk, spaces, backup, known, is_draining, failures_survived, random, clock }
     }
 
-    /// Goes back to the last backup, or to nothing. No connection may be left.
-    pub(crate) fn restore(self) -> Result<Relay, Violation> {
-        let Relay { feed, backup, random, .. } = self;
-        drop(feed);
-        // The backup stays, and may be restored again.
-        let disk = backup.as_ref().map_or_else(Disk::default, Disk::copy);
-        Ok(Relay { feed: open(&disk)?, disk, backup, random })
+    /// Whether its disk has failed since it was opened.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.disk.failures() > self.failures_survived
     }
 
-    /// Checks a push and appends it, as a space's actor does.
-    pub(crate) fn append(
+    pub(crate) fn subscribe(&mut self, space: SpaceId, connection: ConnectionId, inbox: Option<Inbox>) {
+        let machine = self.machine(space);
+        match inbox {
+            Some(inbox) => machine.subscribe(connection, inbox),
+            None => machine.unsubscribe(connection),
+        }
+    }
+
+    pub(crate) fn forget(&mut self, connection: ConnectionId) {
+        self.spaces.values_mut().for_each(|machine| machine.unsubscribe(connection));
+    }
+
+    pub(crate) fn push(
         &mut self,
         space: SpaceId,
-        origin: DeviceId,
+        (connection, device, answer): (ConnectionId, DeviceId, Inbox),
+        push_id: u64,
         entries: Vec<ChangeRecord>,
-    ) -> Result<Appended, Violation> {
-        let mut checked = Vec::with_capacity(entries.len());
-        for record in entries {
-            let change =
-                check_record(&record, &ChangeLimits::default()).map_err(Violation::failed("ingest"))?;
-            checked.push(FeedEntry { deps: change.deps, record });
+    ) {
+        self.machine(space).push(Push { connection, device, push_id, entries, answer });
+    }
+
+    /// The spaces that have something to append.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = SpaceId> {
+        self.spaces.iter().filter(|(_, machine)| machine.has_waiting()).map(|(space, _)| *space)
+    }
+
+    /// Appends all that waits in a space, and answers.
+    pub(crate) fn append(&mut self, space: SpaceId, history: &mut History) -> Result<(), Violation> {
+        let now_ms = self.clock.now_ms();
+        let Relay { random, spaces, store, known, .. } = self;
+        let Some(machine) = spaces.get_mut(&space) else { return Ok(()) };
+        let new_epoch = || {
+            let mut epoch = [0; 16];
+            epoch[..8].copy_from_slice(&random.bits().to_be_bytes());
+            FeedEpoch::from_bytes(epoch)
+        };
+        let Some(appends) = machine.begin_append(now_ms, new_epoch) else { return Ok(()) };
+        let appended = store.append_all(appends.clone()).now_or_never();
+        let Some(appended) = appended else {
+            return Err(Violation::failed("append")("an inline store is not ready"));
+        };
+        match appended {
+            Ok(appended) => {
+                for (append, appended) in appends.iter().zip(&appended) {
+                    history.appended(known, append, appended)?;
+                }
+                machine.end_append(Some(appended));
+            }
+            Err(_) if self.is_failing() => {
+                if let Some(machine) = self.spaces.get_mut(&space) {
+                    machine.end_append(None);
+                }
+            }
+            Err(error) => return Err(Violation::failed("append")(error)),
         }
-        let mut epoch = [0; 16];
-        epoch[..8].copy_from_slice(&self.random.bits().to_be_bytes());
-        let epoch_if_new = FeedEpoch::from_bytes(epoch);
-        let append = Append { space, origin, received_ms: 0, epoch_if_new, entries: checked };
-        let appended = self.feed.append_all(vec![append]).map_err(Violation::failed("append"))?.pop();
-        appended.ok_or(Violation::Failed { call: "append", error: "no receipt".to_owned() })
+        Ok(())
     }
 
     /// Answers what a session wants to read. `None` for what is not a read.
     pub(crate) fn read(&self, output: Output) -> Result<Option<Input<'static>>, Violation> {
-        let feed = &self.feed;
-        Ok(Some(match output {
-            Output::Open { space, position, .. } => {
-                let standing = feed.check_position(space, &position).map_err(Violation::failed("check"))?;
-                Input::Opened { space, standing, head: feed.head(space).map_err(Violation::failed("head"))? }
+        let input = headwater_relay::read(&self.store, output).now_or_never().flatten();
+        match input {
+            Some(Input::StoreFailed { what, .. })
+                if !self.is_failing() && !matches!(what, headwater::sync::relay::StoreTask::Cursor(_)) =>
+            {
+                Err(Violation::failed("read")(format!("{what:?}")))
             }
-            Output::ReadPage { space, ticket, plan, entries_max, bytes_max } => {
-                let limit =
-                    PageLimit { entries_max, bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX) };
-                let page = match plan {
-                    ReadPlan::BySeq { after } => feed.read_by_seq(space, after, limit).map(Into::into),
-                    ReadPlan::ByEntity { base, cursor } => {
-                        feed.read_by_entity(space, base, cursor.as_deref(), limit).map(Into::into)
-                    }
-                };
-                match page {
-                    Ok(page) => Input::Page { space, ticket, page },
-                    Err(ReadError::Cursor(_)) => {
-                        Input::StoreFailed { space, what: StoreTask::Cursor(ticket) }
-                    }
-                    Err(error) => return Err(Violation::failed("read page")(error)),
-                }
+            input => Ok(input),
+        }
+    }
+
+    /// Ends the process and begins it again. No connection may be left.
+    pub(crate) fn reopen(self, ending: Ending, seed: u64, history: &mut History) -> Result<Relay, Violation> {
+        let Relay { feed, store, disk, spaces, backup, known, random, clock, .. } = self;
+        let disk = match ending {
+            Ending::Closed => disk,
+            Ending::Crashed(mode) => disk.crash(mode, seed),
+        };
+        drop((feed, store, spaces));
+        Relay::open(disk, backup, known, random, clock, history)
+    }
+
+    fn open(
+        disk: SimulatedDisk,
+        backup: Option<(SimulatedDisk, Feeds)>,
+        mut known: Feeds,
+        random: Random,
+        clock: Clock,
+        history: &mut History,
+    ) -> Result<Relay, Violation> {
+        let failures = disk.failures();
+        let opened = open(&disk).map_err(Violation::failed("reopen feed"));
+        let verified = opened.and_then(|feed| verify(&feed, &mut known, history).map(|()| feed));
+        match verified {
+            // The disk failed once more while the file was being opened: nothing more is lost by that.
+            Err(Violation { promise: crate::Promise::Works, .. }) | Ok(_) if disk.failures() > failures => {
+                Relay::open(disk.crash(CrashMode::Kept, 0), backup, known, random, clock, history)
             }
-            Output::ListHeads { space, ticket, after, entities_max } => {
-                let entities = match feed.heads(space, after, entities_max) {
-                    Err(ReadError::NoSuchSpace { .. }) => Vec::new(),
-                    entities => entities.map_err(Violation::failed("heads"))?,
-                };
-                let more = if entities.len() < entities_max { MorePages::No } else { MorePages::Yes };
-                let entities = entities.into_iter().map(|heads| HeadsEntry {
-                    entity: heads.entity,
-                    collection: heads.collection,
-                    heads: heads.heads,
-                });
-                Input::EntityHeads { space, ticket, entities: entities.collect(), more }
+            Err(Violation { promise: crate::Promise::Works, .. }) if failures > 0 => {
+                Relay::open(disk.crash(CrashMode::Kept, 0), backup, known, random, clock, history)
             }
-            Output::LoadEntity { space, entity, ticket } => {
-                let limit = PageLimit { entries_max: usize::MAX, bytes_max: usize::MAX };
-                let rows = match feed.read_entity(space, entity, Seq::ZERO, limit) {
-                    Err(ReadError::NoSuchSpace { .. }) => Vec::new(),
-                    page => page.map_err(Violation::failed("read entity"))?.rows,
-                };
-                let changes = rows.into_iter().map(|row| row.record).collect();
-                Input::EntityLoaded { space, entity, ticket, changes }
+            verified => Ok(Relay::with(verified?, disk, backup, known, random, clock)),
+        }
+    }
+
+    pub(crate) fn back_up(&mut self) {
+        self.backup = Some((self.disk.crash(CrashMode::Kept, 0), self.known.clone()));
+    }
+
+    /// Goes back to the last backup, or to nothing. No connection may be left.
+    pub(crate) fn restore(self, history: &mut History) -> Result<Relay, Violation> {
+        history.has_gone_back = true;
+        let Relay { feed, store, spaces, backup, random, clock, .. } = self;
+        drop((feed, store, spaces));
+        match backup {
+            None => Relay::new(random, clock),
+            Some((copy, known)) => {
+                // The backup stays, and may be restored again.
+                let disk = copy.crash(CrashMode::Kept, 0);
+                Relay::open(disk, Some((copy, known.clone())), known, random, clock, history)
             }
-            Output::ReadHead { space, nonce } => Input::HeadIs {
-                space,
-                nonce,
-                watermark: feed.head(space).map_err(Violation::failed("head"))?,
-            },
-            _ => return Ok(None),
-        }))
+        }
+    }
+
+    pub(crate) fn known(&self, space: SpaceId) -> Option<&Feed> {
+        self.known.get(&space)
+    }
+
+    fn machine(&mut self, space: SpaceId) -> &mut SpaceMachine {
+        self.spaces.entry(space).or_insert_with(|| SpaceMachine::new(space, ChangeLimits::default()))
     }
 }
 
-fn open(disk: &Disk) -> Result<RedbFeed, Violation> {
-    RedbFeed::open_backend(disk.clone(), NewFeed { created_ms: 0 }).map_err(Violation::failed("open feed"))
+fn open(disk: &SimulatedDisk) -> Result<RedbFeed, headwater_storage::OpenError> {
+    RedbFeed::open_backend(disk.clone(), NewFeed { created_ms: 0 })
+}
+
+/// Compares what is stored with what is known, and learns what was stored by appends that did not return.
+fn verify(feed: &RedbFeed, known: &mut Feeds, history: &mut History) -> Result<(), Violation> {
+    for space in feed.spaces().map_err(Violation::failed("spaces"))? {
+        let limit = PageLimit { entries_max: usize::MAX, bytes_max: usize::MAX };
+        let page = feed.read_by_seq(space, Seq::ZERO, limit).map_err(Violation::failed("read feed"))?;
+        let start = Watermark::start(space, page.head.epoch);
+        history.reopened(known.entry(space).or_default(), space, start, &page.rows)?;
+        let broken = feed.verify_chain(space, Seq::ZERO, usize::MAX);
+        let broken = broken.map_err(Violation::failed("verify"))?;
+        crate::Promise::FeedIsKept.hold(broken.is_none(), || format!("the chain breaks at {broken:?}"))?;
+    }
+    Ok(())
 }

@@ -1,0 +1,108 @@
+//! The end of a world: nothing breaks any more, everybody connects, and everybody must come to hold the same.
+
+use headwater_storage::testing::CrashMode;
+
+use super::World;
+use crate::Random;
+use crate::check::{all_even, even_with};
+use crate::device::Ending;
+use crate::link::Purpose;
+use crate::violation::{Promise, Violation};
+
+/// Arrivals after which healing sessions count as restless. A healthy world needs some thousand.
+const ARRIVALS_MAX: u64 = 300_000;
+/// Times that a healed world may have to wait for a timeout.
+const WAITS_MAX: usize = 100;
+/// Times that everybody visits every relay until all must be even: what one relay has reaches the others through the replicas.
+const VISITS_MAX: usize = 3;
+
+impl World {
+    /// Connects everybody, until everybody has everything.
+    pub(super) fn heal(&mut self) -> Result<(), Violation> {
+        let random = &mut self.random.split();
+        self.intruders_are_turned_away()?;
+        self.devices.iter().for_each(|device| device.disk.spare());
+        self.relays.iter().for_each(|relay| relay.disk.spare());
+        for index in 0..self.devices.len() {
+            self.reopen_device(index, last_ending(random), random.bits())?;
+        }
+        for index in 0..self.relays.len() {
+            self.reopen_relay(index, last_ending(random), random.bits())?;
+        }
+        // Whoever is left has no client of ours, or hears nothing.
+        let ids: Vec<_> = self.links.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.cut(id));
+        for _ in 0..VISITS_MAX {
+            for relay in 0..self.relays.len() {
+                self.visit(relay, random)?;
+            }
+            if self.is_even().is_ok() {
+                break;
+            }
+        }
+        self.is_even()?;
+        // What was agreed on is also what the disks hold.
+        for index in 0..self.devices.len() {
+            self.reopen_device(index, Ending::Closed, 0)?;
+        }
+        for index in 0..self.relays.len() {
+            self.reopen_relay(index, Ending::Closed, 0)?;
+        }
+        self.is_even()
+    }
+
+    /// Everybody connects to one relay, and stays until nothing moves any more.
+    fn visit(&mut self, relay: usize, random: &mut Random) -> Result<(), Violation> {
+        for index in 0..self.devices.len() {
+            self.open(index, relay, Purpose::Stay, random)?;
+        }
+        for _ in 0..WAITS_MAX {
+            let begun = self.outcome.steps;
+            while self.deliver(random)? {
+                let arrivals = self.outcome.steps - begun;
+                Promise::ComesToRest
+                    .hold(arrivals < ARRIVALS_MAX, || format!("after {arrivals} arrivals"))?;
+            }
+            for index in 0..self.devices.len() {
+                if self.links_of_device(index).is_empty() {
+                    self.open(index, relay, Purpose::Stay, random)?;
+                }
+            }
+            if !self.deliver(random)? {
+                if self.is_even_at(relay).is_ok() {
+                    return Ok(());
+                }
+                self.wait_for_timeout()?;
+            }
+        }
+        self.is_even_at(relay)
+    }
+
+    fn is_even_at(&self, relay: usize) -> Result<(), Violation> {
+        match self.relays.get(relay) {
+            Some(relay) => even_with(&self.spaces, &self.devices, relay),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether everybody holds the same.
+    fn is_even(&self) -> Result<(), Violation> {
+        all_even(&self.spaces, &self.devices, &self.relays)
+    }
+
+    /// Lets time pass until the next session wants to be woken.
+    fn wait_for_timeout(&mut self) -> Result<(), Violation> {
+        let of_clients = self.links.values().filter_map(|link| link.client.as_ref()?.session.timeout());
+        let of_relays = self.links.values().filter_map(|link| link.server.as_ref()?.session.timeout());
+        let Some(next) = of_clients.chain(of_relays).min() else { return Ok(()) };
+        self.pass(next.since(self.now()))
+    }
+}
+
+/// Some crash once more at the very end, while all that they did is fresh.
+fn last_ending(random: &mut Random) -> Ending {
+    match random.below(3) {
+        0 => Ending::Closed,
+        _ => Ending::Crashed(*random.pick(&CrashMode::ALL).unwrap_or(&CrashMode::Lost)),
+    }
+}

@@ -1,0 +1,29 @@
+//! Plans that once broke a promise, as short as the shrinking made them. Each names the bug that it found; most of these are
+//! also planted, see `./dev mutants`.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use headwater_fuzz::run;
+
+#[track_caller]
+fn keeps_its_promises(plan: &str) {
+    run(&plan.parse().unwrap()).unwrap();
+}
+
+#[test]
+fn a_comparison_that_breaks_off_ends_the_trust_in_the_position_before_it() {
+    // What a replica had merged from one relay never reached the other, which it was even with before.
+    keeps_its_promises(
+        "623 replicas=4 relays=3 spaces=1 clone-replica:6e3eb89953c1fce back-up-replica:5f795a3c2091bdd \
+         connect:2ee12d0e52cd16f9 edit:d3ad6ed85674e17 connect:5dfea30c0547138e edit:5ad4baa589e4349f \
+         deliver:9f2bf01fdf01acdd connect:4271274ca4175916 clone-replica:b343d85eceec8ae9 \
+         deliver:8a896a7c318b56b5 restore-replica:f237ffbb3b2d3306",
+    );
+    keeps_its_promises(
+        "4274 replicas=2 relays=2 spaces=1 connect:14d53da003f4dd87 \
+         clone-replica:611a4f517483494c clone-replica:27a0d8104f76b3eb edit:96ea55b372bd327c \
+         clone-replica:b40b0903140e2ce7 connect:f8fff3776a82d10c back-up-replica:99ec15c9cf4c7db \
+         edit:542157c4eb11fa00 deliver:130bb272a9c82af1 connect:f6f714c825c02b8a \
+         restore-replica:c1ee843850d47daf deliver:5f0aab1d3b80ebc0",
+    );
+}
