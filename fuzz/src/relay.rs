@@ -8,7 +8,8 @@ use headwater::sync::relay::{Input, Output};
 use headwater_relay::space::{ConnectionId, Inbox, Push, SpaceMachine};
 use headwater_storage::testing::{CrashMode, SimulatedDisk};
 use headwater_storage::{
-    ChangeRecord, DeviceId, FeedEpoch, FeedStore, NewFeed, PageLimit, RedbFeed, Seq, SpaceId, Watermark,
+    Appended, ChangeRecord, DeviceId, FeedEpoch, FeedStore, NewFeed, PageLimit, RedbFeed, Seq, SpaceId,
+    Watermark,
 };
 
 use crate::device::Ending;
@@ -22,6 +23,8 @@ pub(crate) struct Relay {
     store: FeedStore,
     pub(crate) disk: SimulatedDisk,
     spaces: BTreeMap<SpaceId, SpaceMachine>,
+    /// What the store said to the append that is under way in a space.
+    appended: BTreeMap<SpaceId, Option<Vec<Appended>>>,
     backup: Option<(SimulatedDisk, Feeds)>,
     /// What its store said is durable.
     pub(crate) known: Feeds,
@@ -48,8 +51,20 @@ impl Relay {
     ) -> Relay {
         let (store, spaces) = (FeedStore::inline(feed.clone()), BTreeMap::new());
         let failures_survived = disk.failures();
-        let is_draining = false;
-        Relay { feed, store, disk, spaces, backup, known, is_draining, failures_survived, random, clock }
+        let (is_draining, appended) = (false, BTreeMap::new());
+        Relay {
+            feed,
+            store,
+            disk,
+            spaces,
+            appended,
+            backup,
+            known,
+            is_draining,
+            failures_survived,
+            random,
+            clock,
+        }
     }
 
     /// Whether its disk has failed since it was opened.
@@ -80,11 +95,25 @@ impl Relay {
     }
 
     /// The spaces that have something to append.
-    pub(crate) fn waiting(&self) -> impl Iterator<Item = SpaceId> {
-        self.spaces.iter().filter(|(_, machine)| machine.has_waiting()).map(|(space, _)| *space)
+    pub(crate) fn can_append(&self) -> impl Iterator<Item = SpaceId> {
+        self.spaces.iter().filter(|(_, machine)| machine.can_append()).map(|(space, _)| *space)
     }
 
-    /// Appends all that waits in a space, and answers.
+    /// The spaces whose append was made durable, or failed, and was not answered yet.
+    pub(crate) fn appended(&self) -> impl Iterator<Item = SpaceId> {
+        self.appended.keys().copied()
+    }
+
+    /// Answers the append of a space.
+    pub(crate) fn end_append(&mut self, space: SpaceId) {
+        if let Some(appended) = self.appended.remove(&space)
+            && let Some(machine) = self.spaces.get_mut(&space)
+        {
+            machine.end_append(appended);
+        }
+    }
+
+    /// Appends all that waits in a space. The answers come later, and what others do may come in between.
     pub(crate) fn append(&mut self, space: SpaceId, history: &mut History) -> Result<(), Violation> {
         let now_ms = self.clock.now_ms();
         let Relay { random, spaces, store, known, .. } = self;
@@ -104,13 +133,9 @@ impl Relay {
                 for (append, appended) in appends.iter().zip(&appended) {
                     history.appended(known, append, appended)?;
                 }
-                machine.end_append(Some(appended));
+                self.appended.insert(space, Some(appended));
             }
-            Err(_) if self.is_failing() => {
-                if let Some(machine) = self.spaces.get_mut(&space) {
-                    machine.end_append(None);
-                }
-            }
+            Err(_) if self.is_failing() => drop(self.appended.insert(space, None)),
             Err(error) => return Err(Violation::failed("append")(error)),
         }
         Ok(())

@@ -13,6 +13,7 @@ use headwater::sync::Time;
 use headwater::sync::relay::{Input, Output, RelaySession, StoreTask};
 use headwater::wire::{ErrorCode, OpenMode};
 use headwater_storage::{DeviceId, SpaceId};
+use tokio::sync::oneshot;
 
 use crate::reads;
 use crate::space::{ConnectionId, Delivery, Inbox, InboxReceiver, Mail, Push, SpaceHandle};
@@ -178,12 +179,17 @@ impl Connection {
     /// Comes before the head is read, so that nothing falls between the two.
     async fn subscribe(&mut self, space: SpaceId, mode: OpenMode) {
         let handle = self.spaces.entry(space).or_insert_with(|| self.relay.hub.space(space)).clone();
+        let (connection, inbox) = (self.id, self.queue.clone());
+        let (done, subscribed) = oneshot::channel();
         let mail = match mode {
-            OpenMode::Live => Mail::Subscribe { connection: self.id, inbox: self.queue.clone() },
-            _ => Mail::Unsubscribe { connection: self.id },
+            OpenMode::Live => Mail::Subscribe { connection, inbox, done },
+            _ => Mail::Unsubscribe { connection },
         };
         // The actor lives as long as this connection holds a handle to it.
         let _gone = handle.send(mail).await.is_err();
+        if mode == OpenMode::Live {
+            let _gone = subscribed.await.is_err();
+        }
     }
 
     async fn send(&mut self, message: WsMessage) -> ControlFlow<()> {

@@ -19,6 +19,8 @@ enum Way {
     Inbox(LinkId),
     /// From a space to the store of a relay.
     Append(usize, SpaceId),
+    /// From the store of a relay to a space.
+    Appended(usize, SpaceId),
 }
 
 impl World {
@@ -62,6 +64,11 @@ impl World {
                 }
                 self.look_after_relay(index, random)?;
             }
+            Way::Appended(index, space) => {
+                if let Some(relay) = self.relays.get_mut(index) {
+                    relay.end_append(space);
+                }
+            }
         }
         Ok(true)
     }
@@ -84,7 +91,8 @@ impl World {
             }
         }
         for (index, relay) in self.relays.iter().enumerate() {
-            ways.extend(relay.waiting().map(|space| Way::Append(index, space)));
+            ways.extend(relay.can_append().map(|space| Way::Append(index, space)));
+            ways.extend(relay.appended().map(|space| Way::Appended(index, space)));
         }
         ways
     }

@@ -2,11 +2,12 @@
 //!
 //! Whatever arrives while an append is being made durable goes into the next one.
 
+use std::pin::Pin;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use headwater::document::ingest::ChangeLimits;
-use headwater_storage::{FeedEpoch, FeedStore, SpaceId};
-use tokio::sync::mpsc;
+use headwater_storage::{AppendError, Appended, FeedEpoch, FeedStore, SpaceId};
+use tokio::sync::{mpsc, oneshot};
 
 use super::inbox::{ConnectionId, Inbox};
 use super::machine::{Push, SpaceMachine};
@@ -25,6 +26,9 @@ pub(crate) enum Mail {
     Subscribe {
         connection: ConnectionId,
         inbox: Inbox,
+        /// Told once live frames go to the connection. Only then may it read where the feed stands: what was appended before is
+        /// in what it reads, and what is appended later comes to it.
+        done: oneshot::Sender<()>,
     },
     Unsubscribe {
         connection: ConnectionId,
@@ -39,44 +43,92 @@ pub(crate) enum Mail {
 /// Starts the actor of a space. It ends when the last handle is dropped.
 pub(crate) fn start(space: SpaceId, config: ActorConfig) -> SpaceHandle {
     let (handle, mailbox) = mpsc::channel(config.queue_pushes_max);
-    tokio::spawn(run(SpaceMachine::new(space, config.change.clone()), space, config, mailbox));
+    let machine = SpaceMachine::new(space, config.change.clone());
+    let (changes_waiting, handles) = (0, Vec::new());
+    tokio::spawn(Actor { space, config, machine, changes_waiting, handles }.run(mailbox));
     handle
 }
 
-async fn run(
-    mut machine: SpaceMachine,
+struct Actor {
     space: SpaceId,
     config: ActorConfig,
-    mut mailbox: mpsc::Receiver<Mail>,
-) {
-    while let Some(first) = mailbox.recv().await {
-        let mut changes = 0;
-        let mut handles = Vec::new();
-        let mut next = Some(first);
-        while let Some(mail) = next {
-            match mail {
-                Mail::Subscribe { connection, inbox } => machine.subscribe(connection, inbox),
-                Mail::Unsubscribe { connection } => machine.unsubscribe(connection),
-                Mail::Push { push, actor } => {
-                    changes += push.entries.len();
-                    handles.push(actor);
-                    machine.push(push);
+    machine: SpaceMachine,
+    /// Changes of the pushes that wait for the next append.
+    changes_waiting: usize,
+    /// Of the pushes that wait.
+    handles: Vec<SpaceHandle>,
+}
+
+/// An append that the store works on, and the handles of its pushes.
+struct UnderWay {
+    appended: Pin<Box<dyn Future<Output = Result<Vec<Appended>, AppendError>> + Send>>,
+    _handles: Vec<SpaceHandle>,
+}
+
+impl Actor {
+    async fn run(mut self, mut mailbox: mpsc::Receiver<Mail>) {
+        let mut under_way: Option<UnderWay> = None;
+        loop {
+            if under_way.is_none() {
+                under_way = self.begin_append();
+            }
+            let has_room = self.changes_waiting < self.config.append_changes_max;
+            tokio::select! {
+                mail = mailbox.recv(), if has_room => match mail {
+                    Some(mail) => {
+                        self.take(mail);
+                        // Everything that has come by now goes into the same append.
+                        while self.changes_waiting < self.config.append_changes_max
+                            && let Ok(mail) = mailbox.try_recv()
+                        {
+                            self.take(mail);
+                        }
+                    }
+                    // No handle is left, so nothing waits and nothing is under way.
+                    None => return,
+                },
+                Some(appended) = finished(under_way.as_mut()) => {
+                    under_way = None;
+                    if let Err(error) = &appended {
+                        tracing::error!(space = %self.space, %error, "an append failed");
+                    }
+                    self.machine.end_append(appended.ok());
                 }
             }
-            next = if changes < config.append_changes_max { mailbox.try_recv().ok() } else { None };
         }
-        let received_ms =
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-        let Some(appends) = machine.begin_append(received_ms, || FeedEpoch::from_bytes(rand::random()))
-        else {
-            continue;
-        };
-        match config.store.append_all(appends).await {
-            Ok(appended) => machine.end_append(Some(appended)),
-            Err(error) => {
-                tracing::error!(%space, %error, "an append failed");
-                machine.end_append(None);
+    }
+
+    fn take(&mut self, mail: Mail) {
+        match mail {
+            Mail::Subscribe { connection, inbox, done } => {
+                self.machine.subscribe(connection, inbox);
+                // A connection that is gone by now unsubscribes as well.
+                let _gone = done.send(()).is_err();
+            }
+            Mail::Unsubscribe { connection } => self.machine.unsubscribe(connection),
+            Mail::Push { push, actor } => {
+                self.changes_waiting += push.entries.len();
+                self.handles.push(actor);
+                self.machine.push(push);
             }
         }
+    }
+
+    fn begin_append(&mut self) -> Option<UnderWay> {
+        let received_ms =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        let appends = self.machine.begin_append(received_ms, || FeedEpoch::from_bytes(rand::random()))?;
+        self.changes_waiting = 0;
+        let store = self.config.store.clone();
+        let appended = Box::pin(async move { store.append_all(appends).await });
+        Some(UnderWay { appended, _handles: std::mem::take(&mut self.handles) })
+    }
+}
+
+/// Resolves when the append has ended; `None` if there is none.
+async fn finished(under_way: Option<&mut UnderWay>) -> Option<Result<Vec<Appended>, AppendError>> {
+    match under_way {
+        Some(under_way) => Some(under_way.appended.as_mut().await),
+        None => None,
     }
 }

@@ -65,7 +65,7 @@ impl SpaceMachine {
 
     /// From now on, live frames go to this connection.
     pub fn subscribe(&mut self, connection: ConnectionId, inbox: Inbox) {
-        if cfg!(bug = "subscription-lost") && self.has_waiting() {
+        if cfg!(bug = "subscription-lost") && self.is_appending() {
             return;
         }
         self.subscribers.insert(connection, inbox);
@@ -81,9 +81,14 @@ impl SpaceMachine {
         self.waiting.push(push);
     }
 
-    /// Whether a push waits for the next append.
-    pub fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+    /// Whether an append can begin: a push waits, and no append is under way.
+    pub fn can_append(&self) -> bool {
+        !self.waiting.is_empty() && self.under_way.is_empty()
+    }
+
+    /// Whether an append was begun and not ended.
+    pub fn is_appending(&self) -> bool {
+        !self.under_way.is_empty()
     }
 
     /// Everything that waits, checked, to be appended in this order and in one transaction. `None` if nothing waits, or an
@@ -93,7 +98,7 @@ impl SpaceMachine {
         received_ms: u64,
         mut new_epoch: impl FnMut() -> FeedEpoch,
     ) -> Option<Vec<Append>> {
-        if self.waiting.is_empty() || !self.under_way.is_empty() {
+        if !self.can_append() {
             return None;
         }
         let mut appends = Vec::with_capacity(self.waiting.len());

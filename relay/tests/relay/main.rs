@@ -7,6 +7,7 @@ mod coffees;
 mod data;
 mod fan_out;
 mod hostile;
+mod opening;
 mod reconnect;
 mod refused;
 mod restore;

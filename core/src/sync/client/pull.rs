@@ -33,12 +33,7 @@ impl ClientSession {
             OpenedStanding::Resume if behind || space.position.cursor.is_some() => Pull::CatchingUp,
             OpenedStanding::Resume => Pull::Current,
             // A cursor without a watermark means that something was pushed to another feed.
-            OpenedStanding::Empty
-                if space.position == Position::default()
-                    || (space.position.watermark.is_none() && cfg!(bug = "cursor-not-heeded")) =>
-            {
-                Pull::Current
-            }
+            OpenedStanding::Empty if space.position == Position::default() => Pull::Current,
             OpenedStanding::Empty | OpenedStanding::Reconcile | OpenedStanding::Refused => {
                 space.push.restart = true;
                 Pull::Comparing(Box::new(Compare::new(opened.head)))
