@@ -23,7 +23,7 @@ use crate::state::{Relay, until_draining};
 const CLOSE_CODE_BASE: u16 = 4000;
 const CLOSE_CODE_NORMAL: u16 = 1000;
 
-/// The time for a client to read why it is closed when its frame was too large to be read to its end.
+/// The time for a client to read why it is closed before its socket goes.
 const LINGER: Duration = Duration::from_millis(500);
 
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
@@ -136,7 +136,9 @@ impl Connection {
                         }
                         None => tracing::debug!(connection = self.id, %message, "closing"),
                     }
-                    let _told = self.close(code, &message).await.is_continue();
+                    if self.close(code, &message).await.is_continue() {
+                        self.hear_out().await;
+                    }
                     return ControlFlow::Break(());
                 }
                 Output::Greeted { device, client_name, client_version, .. } => {
@@ -217,6 +219,13 @@ impl Connection {
                 ControlFlow::Break(())
             }
         }
+    }
+
+    /// Reads on, and heeds nothing of it, until the client hangs up. Closing a socket with unread bytes resets the connection, which
+    /// takes the last frames away from a client that has not read them yet, and one that pushes always has something on its way.
+    async fn hear_out(&mut self) {
+        let unheeded = async { while let Some(Ok(_)) = self.socket.recv().await {} };
+        let _in_time = tokio::time::timeout(LINGER, unheeded).await.is_ok();
     }
 
     /// Says why the connection ends. Breaks if the client cannot be told any more.

@@ -108,6 +108,7 @@ impl Driver {
         self.status.send_modify(|status| (status.phase, status.progress) = (Phase::Connecting, None));
         let mut socket =
             socket::connect(&self.url, &*self.transport, &config.limits, connect_timeout).await?;
+        let patience = Duration::from_millis(config.limits.dead_after_ms);
         let spaces: Vec<SpaceId> = config.spaces.iter().map(|(space, _)| *space).collect();
         let mut commits = self.replica.local_commits();
         let started = Instant::now();
@@ -115,7 +116,7 @@ impl Driver {
         self.waiting.begin();
         let mut session = ClientSession::new(config, now());
         loop {
-            if let Some(reason) = self.act(&mut session, &mut socket, &now).await? {
+            if let Some(reason) = self.act(&mut session, &mut socket, patience, &now).await? {
                 let _closed = tokio::time::timeout(CLOSE_TIME, socket.close(None)).await.is_ok();
                 return ended(reason);
             }
@@ -166,10 +167,9 @@ impl Driver {
         &mut self,
         session: &mut ClientSession,
         socket: &mut Socket,
+        patience: Duration,
         now: &impl Fn() -> Time,
     ) -> Result<Option<CloseReason>, SyncError> {
-        let lost =
-            |error: tokio_tungstenite::tungstenite::Error| SyncError::ConnectionLost(error.to_string());
         let mut unflushed = false;
         while let Some(output) = session.poll() {
             // A call to the store takes about as long as a message to the relay: do both at once.
@@ -178,18 +178,18 @@ impl Driver {
                 Output::Merge { .. } | Output::Acknowledge { .. } | Output::ReadOutbox { .. }
             );
             if unflushed && is_call {
-                socket.flush().await.map_err(lost)?;
+                taken(patience, socket.flush()).await?;
                 unflushed = false;
             }
             match output {
                 Output::Transmit(frame) => {
                     self.bytes_sent += frame.len() as u64;
-                    socket.feed(Message::Binary(frame)).await.map_err(lost)?;
+                    taken(patience, socket.feed(Message::Binary(frame))).await?;
                     unflushed = true;
                 }
                 Output::Event(event) => self.tell(event),
                 Output::Close { reason } => {
-                    socket.flush().await.map_err(lost)?;
+                    taken(patience, socket.flush()).await?;
                     return Ok(Some(reason));
                 }
                 call => {
@@ -205,7 +205,7 @@ impl Driver {
             }
         }
         if unflushed {
-            socket.flush().await.map_err(lost)?;
+            taken(patience, socket.flush()).await?;
         }
         Ok(None)
     }
@@ -244,6 +244,19 @@ impl Driver {
                 self.status.send_modify(|status| status.error = Some(message));
             }
         }
+    }
+}
+
+/// A socket that takes nothing for as long as a relay may be silent leads nowhere any more. The session cannot notice that: its own
+/// deadlines are not looked at while the driver waits here.
+async fn taken(
+    patience: Duration,
+    write: impl Future<Output = Result<(), tokio_tungstenite::tungstenite::Error>>,
+) -> Result<(), SyncError> {
+    match tokio::time::timeout(patience, write).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(SyncError::ConnectionLost(error.to_string())),
+        Err(_) => Err(SyncError::ConnectionLost("the relay takes nothing any more".to_owned())),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
-use std::future::{Future, pending};
+use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use headwater::sync::Backoff;
 use headwater::{
-    ChangeHash, ConnectOptions, Connection, EntityId, Environment, Map, Phase, Receipt, Replica, SpaceId, Status,
-    Value,
+    ChangeHash, ConnectOptions, Connection, EntityId, Environment, Map, Phase, Receipt, Replica, SpaceId,
+    Status, Value,
 };
 use headwater_relay::{Config, Exposure, serve};
 use headwater_storage::{FeedStore, InMemoryBackend, NewFeed, PageLimit, RedbFeed, Seq, WriterLimits};
@@ -48,6 +48,7 @@ pub(crate) struct Site {
     stop: Arc<Notify>,
     /// How often a relay here has drained to its end.
     pub(crate) drained: Rc<Cell<usize>>,
+    is_listening: Rc<Cell<bool>>,
     has_thread: bool,
 }
 
@@ -61,7 +62,9 @@ pub(crate) struct Device {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, tick_ms: u64) -> World {
+    /// A step takes `tick_ms`. `segments_max` may be under way in one direction of a stream: a writer waits after that many, and a
+    /// listener that has that many callers waiting breaks.
+    pub(crate) fn new(seed: u64, tick_ms: u64, segments_max: usize) -> World {
         let mut dice = Dice::new(seed);
         let latency_ms_min = dice.within(0..=20);
         let latency_ms_max = latency_ms_min + dice.within(1..=80);
@@ -71,8 +74,7 @@ impl World {
             .tick_duration(Duration::from_millis(tick_ms))
             .min_message_latency(Duration::from_millis(latency_ms_min))
             .max_message_latency(Duration::from_millis(latency_ms_max))
-            // Segments under way in one direction: a small one blocks writers soon.
-            .tcp_capacity(dice.one_of(&[64, 1024]))
+            .tcp_capacity(segments_max)
             .build();
         let feed = RedbFeed::open_backend(InMemoryBackend::new(), NewFeed { created_ms: 0 }).unwrap();
         let relay = Site {
@@ -80,9 +82,15 @@ impl World {
             eye: Arc::default(),
             stop: Arc::default(),
             drained: Rc::default(),
-            has_thread: seed % 4 == 3,
+            is_listening: Rc::default(),
+            has_thread: false,
         };
         World { sim, dice, relay, devices: Vec::new() }
+    }
+
+    /// Has the relay commit in its writer's thread, as a real one does: slower, and not quite the same in each run.
+    pub(crate) fn use_writer_thread(&mut self) {
+        self.relay.has_thread = true;
     }
 
     /// Adds the relay's host. After each drain a new relay comes up there, `down_ms` later.
@@ -98,6 +106,8 @@ impl World {
                 }
             }
         });
+        // Devices that come now find it listening.
+        self.until("the relay listens", SLACK_MS, |world| world.relay.is_listening.get());
     }
 
     /// Adds a host where a device stays connected.
@@ -112,14 +122,14 @@ impl World {
     }
 
     /// Adds devices that share a host, because a step of the world costs time for each host.
-    pub(crate) fn add_devices_on_one_host(&mut self, host: &str, count: usize) {
-        let starts: Vec<_> = (0..count)
-            .map(|_| {
-                let (device, start) = self.new_device(host, |_| ());
-                self.devices.push(device);
-                start
-            })
-            .collect();
+    pub(crate) fn add_devices_on_one_host(&mut self, host: &str, count: usize, backoff_ms: u64) {
+        let mut starts = Vec::new();
+        for _ in 0..count {
+            let (device, start) =
+                self.new_device(host, |options| options.backoff = Backoff::new(backoff_ms, BACKOFF_MS_MAX));
+            self.devices.push(device);
+            starts.push(start);
+        }
         self.sim.host(host, move || {
             starts.iter().for_each(|start| start());
             pending()
@@ -130,7 +140,7 @@ impl World {
         &mut self,
         host: &str,
         change: impl FnOnce(&mut ConnectOptions),
-    ) -> (Device, impl Fn() + 'static) {
+    ) -> (Device, Box<dyn Fn()>) {
         let environment = Seeded { seed: self.dice.next(), calls: AtomicU64::new(0) };
         let replica = Replica::in_memory(environment).unwrap();
         let net = Net::default();
@@ -139,6 +149,7 @@ impl World {
         options.backoff = Backoff::new(200, BACKOFF_MS_MAX);
         options.connect_timeout = Duration::from_secs(3);
         options.transport = Arc::new(net);
+        options.limits.dead_after_ms = DEAD_MS;
         change(&mut options);
         let connection = Rc::new(RefCell::new(None));
         let device = Device {
@@ -152,7 +163,7 @@ impl World {
             let connected = replica.connect(&url(), options.clone()).unwrap();
             *connection.borrow_mut() = Some(connected);
         };
-        (device, start)
+        (device, Box::new(start))
     }
 
     pub(crate) fn now_ms(&self) -> u64 {
@@ -162,7 +173,15 @@ impl World {
     pub(crate) fn run_ms(&mut self, ms: u64) {
         let end = self.now_ms() + ms;
         while self.now_ms() < end {
-            self.sim.step().unwrap();
+            self.step();
+        }
+    }
+
+    fn step(&mut self) {
+        self.sim.step().unwrap();
+        if self.relay.has_thread {
+            // The thread lives in real time.
+            std::thread::sleep(Duration::from_micros(200));
         }
     }
 
@@ -172,7 +191,7 @@ impl World {
         while !is_so(self) {
             let waited_ms = self.now_ms() - start;
             assert!(waited_ms <= ms_max, "not within {ms_max} ms: {what}\n{}", self.summary());
-            self.sim.step().unwrap();
+            self.step();
         }
         self.now_ms() - start
     }
@@ -208,13 +227,13 @@ impl World {
     pub(crate) fn until_even(&mut self, ms_max: u64) -> u64 {
         let total = self.devices.iter().map(|device| device.written.len()).sum::<usize>();
         let took_ms = self.until("all devices are even", ms_max, |world| {
-            world.is_up_to_date() && world.devices.iter().all(|device| device.count() == total)
+            let is_even = |device: &Device| device.count() == total && device.status().pending == 0;
+            world.is_up_to_date() && world.devices.iter().all(is_even)
         });
         let first = self.devices[0].replica.entity_positions(space(), None, usize::MAX).unwrap();
         assert_eq!(first.len(), total);
         for device in &self.devices {
             assert_eq!(device.replica.entity_positions(space(), None, usize::MAX).unwrap(), first);
-            assert_eq!(device.status().pending, 0);
             for (_, receipt) in &device.written {
                 assert!(receipt.is_on_relay().unwrap());
             }
@@ -250,7 +269,9 @@ impl Site {
         config.session.limits.ping_interval_ms = PING_MS;
         config.session.limits.dead_after_ms = DEAD_MS;
         change(&mut config);
-        serve(Port::bind(&self.eye).await?, config, self.stop.notified()).await?;
+        let port = Port::bind(&self.eye).await?;
+        self.is_listening.set(true);
+        serve(port, config, self.stop.notified()).await?;
         Ok(())
     }
 
@@ -294,14 +315,6 @@ pub(crate) fn space() -> SpaceId {
 
 pub(crate) fn url() -> String {
     format!("ws://{RELAY}:{PORT}")
-}
-
-/// Runs something on a host of its own, once.
-pub(crate) fn add_host<F>(sim: &mut turmoil::Sim<'static>, name: &str, software: impl Fn() -> F + 'static)
-where
-    F: Future<Output = turmoil::Result> + 'static,
-{
-    sim.host(name, software);
 }
 
 /// Ids follow from the seed, and time goes on with every look at it.
