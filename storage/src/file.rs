@@ -1,14 +1,13 @@
 //! Opening a store's file without harming it: whose file is it, which version, and is it whole?
 //!
-//! A new file is made under a temporary name, made durable, and only then given its name, because a crash half-way through
-//! creation would leave an unreadable file. An existing file is not written to before it is known to be ours, because redb
+//! A new file is made by [`crate::create`]. An existing file is not written to before it is known to be ours, because redb
 //! repairs a file that was not closed cleanly as soon as it opens it; see [`crate::held`].
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use redb::backends::FileBackend;
@@ -18,8 +17,12 @@ use redb::{
 };
 use thiserror::Error;
 
+use crate::create::{self, OnDisk};
 use crate::error::StoreError;
 use crate::held::Held;
+
+#[cfg(test)]
+mod tests;
 
 /// A store could not be opened. The file is as it was.
 #[derive(Debug, Error)]
@@ -96,28 +99,36 @@ const VERSION: &str = "version";
 const CREATED_MS: &str = "created_ms";
 
 // The first nine bytes of every redb file.
-const REDB_MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
+pub(crate) const REDB_MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
 
 /// An open file: the database, and whether it can still be trusted.
 pub(crate) struct StoreFile {
     /// `None` while it is being dropped, and after it could not be opened again. Written only to open it again, so that calls
-    /// share it.
+    /// share it. A call must not make another one meanwhile: the two would wait for each other once a writer waits between them.
     db: RwLock<Option<Database>>,
-    poisoned: AtomicBool,
-    /// Why it is poisoned: there was no room, which says nothing against what the disk has kept.
-    lacked_room: AtomicBool,
+    /// The worst that has been met: [`SOUND`], [`DOUBTED`], [`NO_ROOM`] or [`BROKEN`].
+    health: AtomicU8,
 }
 
+/// Nothing has failed.
+const SOUND: u8 = 0;
+/// redb refuses to go on because a call failed. What failed is known to the call that met it.
+const DOUBTED: u8 = 1;
+/// There was no room for a write, which says nothing against what the disk has kept.
+const NO_ROOM: u8 = 2;
+/// The disk failed, or the file is damaged.
+const BROKEN: u8 = 3;
+
 impl StoreFile {
+    /// Opens the file at `path`. If there is none, creates it and the directory it is in.
     pub(crate) fn open(path: &Path, format: &Format, new: &NewFile<'_>) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io { path: path.to_owned(), source };
-        if !path.try_exists().map_err(io)? {
-            create(path, format, new)?;
-        }
+        let (directory, name) = OnDisk::of(path).map_err(io)?;
+        create::ensure(&directory, name, path, format, new)?;
         Self::open_file(path, format)
     }
 
-    fn open_file(path: &Path, format: &Format) -> Result<Self, OpenError> {
+    pub(crate) fn open_file(path: &Path, format: &Format) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io { path: path.to_owned(), source };
         let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
         let mut magic = Vec::new();
@@ -165,25 +176,28 @@ impl StoreFile {
     }
 
     fn new(db: Database) -> Self {
-        Self {
-            db: RwLock::new(Some(db)),
-            poisoned: AtomicBool::new(false),
-            lacked_room: AtomicBool::new(false),
-        }
+        Self { db: RwLock::new(Some(db)), health: AtomicU8::new(SOUND) }
     }
 
-    /// Opens the file at `path` again if the store is poisoned because the disk was full, and leaves it as it is otherwise.
-    /// Waits for calls that are under way. What the store then shows is what was really kept.
-    pub(crate) fn reopen_if_full(&self, path: &Path, format: &Format) -> Result<(), OpenError> {
-        if !self.lacked_room.load(Ordering::Acquire) {
+    /// Opens the store again with `open` if there was no room and nothing worse happened, and leaves it as it is otherwise. Waits
+    /// for calls that are under way. What the store then shows is what was really kept, and is durable: redb syncs what it
+    /// repairs. If `open` fails, calls go on to answer [`StoreError::Poisoned`], and this can be tried again.
+    pub(crate) fn reopen_if_full(
+        &self,
+        open: impl FnOnce() -> Result<Self, OpenError>,
+    ) -> Result<(), OpenError> {
+        if self.health.load(Ordering::Acquire) != NO_ROOM {
             return Ok(());
         }
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else may have done it while this call waited.
+        if self.health.load(Ordering::Acquire) != NO_ROOM {
+            return Ok(());
+        }
         close(db.take());
-        let again = Self::open_file(path, format)?;
+        let again = open()?;
         *db = again.db.write().unwrap_or_else(PoisonError::into_inner).take();
-        self.lacked_room.store(false, Ordering::Release);
-        self.poisoned.store(false, Ordering::Release);
+        self.health.store(SOUND, Ordering::Release);
         Ok(())
     }
 
@@ -206,7 +220,7 @@ impl StoreFile {
             match write(&txn)? {
                 Written::Commit(value) => {
                     // After a failed commit the disk is in an unknown state, whatever the error was.
-                    txn.commit().inspect_err(|_| self.poisoned.store(true, Ordering::Release))?;
+                    txn.commit().map_err(StoreError::from).inspect_err(|error| self.note(error))?;
                     Ok(value)
                 }
                 Written::Nothing(value) => {
@@ -221,19 +235,34 @@ impl StoreFile {
     /// assumption inside redb: its panic ends here, and the store with it.
     fn guarded<T>(&self, run: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(db) = db.as_ref().filter(|_| !self.poisoned.load(Ordering::Acquire)) else {
+        let Some(db) = db.as_ref().filter(|_| self.health.load(Ordering::Acquire) == SOUND) else {
             return Err(StoreError::Poisoned);
         };
         let result = catch_unwind(AssertUnwindSafe(|| run(db)));
-        if result.as_ref().map_or(true, |result| result.as_ref().is_err_and(StoreError::needs_reopen)) {
-            let no_room = |error: &StoreError| matches!(error, StoreError::Io(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded));
-            if result.as_ref().is_ok_and(|result| result.as_ref().is_err_and(no_room)) {
-                self.lacked_room.store(true, Ordering::Release);
+        let result = result.unwrap_or_else(|_| {
+            self.health.store(BROKEN, Ordering::Release);
+            Err(StoreError::corrupt("its structure is broken"))
+        });
+        result.inspect_err(|error| {
+            if error.needs_reopen() {
+                self.note(error);
             }
-            self.poisoned.store(true, Ordering::Release);
-        }
-        result.unwrap_or_else(|_| Err(StoreError::corrupt("its structure is broken")))
+        })
     }
+
+    /// After this error memory and disk may differ.
+    fn note(&self, error: &StoreError) {
+        let health = match error {
+            StoreError::Io(error) if is_no_room(error) => NO_ROOM,
+            StoreError::Poisoned => DOUBTED,
+            _ => BROKEN,
+        };
+        self.health.fetch_max(health, Ordering::AcqRel);
+    }
+}
+
+fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 impl Drop for StoreFile {
@@ -255,71 +284,17 @@ pub(crate) enum Written<T> {
     Nothing(T),
 }
 
-/// Makes the file under a temporary name and renames it when it is complete and durable.
-fn create(path: &Path, format: &Format, new: &NewFile<'_>) -> Result<(), OpenError> {
-    let io = |source| OpenError::Io { path: path.to_owned(), source };
-    let name = path
-        .file_name()
-        .ok_or_else(|| io(io::Error::new(ErrorKind::InvalidInput, "the path has no file name")))?;
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(directory).map_err(io)?;
-    // Two creators at once would rename over each other's file. The lock is best effort: not every system locks directories.
-    let guard = File::open(directory).and_then(|file| file.lock().map(|()| file)).ok();
-    if path.try_exists().map_err(io)? {
-        return Ok(());
-    }
-    let mut prefix = name.to_owned();
-    prefix.push(".tmp-");
-    if guard.is_some() {
-        remove_leftovers(directory, prefix.as_encoded_bytes());
-    }
-    let mut temporary = prefix;
-    temporary.push(new.tag);
-    let temporary = directory.join(temporary);
-    let built = build(&temporary, path, format, new);
-    if built.is_err() {
-        // The error that matters is the one above; a leftover is removed by the next creation.
-        let _ = fs::remove_file(&temporary);
-    }
-    built?;
-    fs::rename(&temporary, path).map_err(io)?;
-    sync_directory(directory).map_err(io)
-}
-
-fn build(temporary: &Path, path: &Path, format: &Format, new: &NewFile<'_>) -> Result<(), OpenError> {
-    let io = |source| OpenError::Io { path: path.to_owned(), source };
-    let file = OpenOptions::new().read(true).write(true).create_new(true).open(temporary).map_err(io)?;
-    let synced = file.try_clone().map_err(io)?;
-    let backend = FileBackend::new(file).map_err(|error| refused(path, error))?;
-    let db = database(path, backend, format)?;
-    initialise(&db, format, new).map_err(|error| unusable(path, error))?;
-    drop(db);
-    synced.sync_all().map_err(io)
-}
-
-/// Removes what a crash during an earlier creation left behind. Only called while holding the directory's lock, so
-/// nobody is still writing them.
-fn remove_leftovers(directory: &Path, prefix: &[u8]) {
-    let Ok(entries) = fs::read_dir(directory) else { return };
-    for entry in entries.flatten() {
-        if entry.file_name().as_encoded_bytes().starts_with(prefix) {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-}
-
-#[cfg(unix)]
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_directory(_: &Path) -> io::Result<()> {
-    // Elsewhere a directory cannot be opened as a file, and a rename is durable with the file system's own journal.
-    Ok(())
+/// Makes a new store in an empty file, and closes it.
+pub(crate) fn build(
+    file: impl StorageBackend,
+    path: &Path,
+    format: &Format,
+    new: &NewFile<'_>,
+) -> Result<(), OpenError> {
+    let db = database(path, file, format)?;
+    let made = initialise(&db, format, new).map_err(|error| unusable(path, error));
+    close(Some(db));
+    made
 }
 
 fn initialise(db: &Database, format: &Format, new: &NewFile<'_>) -> Result<(), StoreError> {

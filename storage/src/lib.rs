@@ -6,11 +6,13 @@
 //!   made from. [`RedbFeed`] is the same on one redb file, with blocking calls.
 //!
 //! Time and ids are always arguments. A file that is not ours, or is newer than this crate, is refused and left as it is
-//! ([`OpenError`]). After an I/O error a store answers nothing more until it is opened again ([`StoreError::Poisoned`]).
+//! ([`OpenError`]). After an I/O error a store answers nothing more until it is opened again ([`StoreError::Poisoned`]); a feed
+//! does that by itself if there was merely no room.
 //!
 //! Read on in this order: `id`, `position` and `change` are the words; `file` opens; `replica` and `feed` are the two stores.
 
 mod change;
+mod create;
 mod error;
 mod feed;
 mod file;

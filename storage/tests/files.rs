@@ -138,10 +138,12 @@ fn an_open_file_is_in_use() {
 fn leftovers_of_a_crashed_creation_are_removed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("home");
-    fs::write(directory.path().join("home.tmp-12345"), b"half a file").unwrap();
-    fs::write(directory.path().join("homes.tmp-1"), b"someone else's").unwrap();
+    fs::write(directory.path().join("home.tmp-12345"), b"redb\x1A\x0A\xA9\x0D\x0Ahalf a file").unwrap();
+    fs::write(directory.path().join("home.tmp-abc-1"), [0; 5000]).unwrap();
+    let others = ["home.tmp-1", "home.tmp-letter", "homes.tmp-1"];
+    others.iter().for_each(|name| fs::write(directory.path().join(name), b"someone else's").unwrap());
     drop(open(&path).unwrap());
-    assert_eq!(names_in(directory.path()), ["home", "homes.tmp-1"]);
+    assert_eq!(names_in(directory.path()), [&["home"][..], &others].concat());
 }
 
 /// Would let the slower of two starting programs replace the file of the faster one.

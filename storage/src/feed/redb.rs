@@ -30,7 +30,8 @@ pub struct NewFeed {
 /// The feeds of one relay in one redb file. Cheap to clone; all clones are the same store.
 ///
 /// Every call blocks until it is done. After an I/O error every call answers [`StoreError::Poisoned`] until all clones are
-/// dropped and the file is opened again.
+/// dropped and the file is opened again. A file without room for a write is the exception: the append that met it fails, and
+/// the store opens the file again by itself, for all clones. Reads then go on, and appends once there is room.
 ///
 /// ```
 /// use headwater_storage::{
@@ -83,15 +84,11 @@ impl RedbFeed {
         Ok(Self { file: Arc::new(StoreFile::open_backend(backend, &FORMAT, &new_file)?), path: None })
     }
 
-    /// Opens the file again if there was no room for a write, so that reads go on, and writes once there is room. Leaves a store
-    /// alone that failed for another reason.
-    pub(super) fn reopen_if_full(&self) -> Result<(), OpenError> {
-        self.path.as_ref().map_or(Ok(()), |path| self.file.reopen_if_full(path, &FORMAT))
-    }
-
     /// Stores everything in one transaction: all of it is durable when this returns, or none of it is stored. The receipts
     /// are in the order of the appends.
     pub fn append_all(&self, appends: Vec<Append>) -> Result<Vec<Appended>, AppendError> {
+        // Only if that failed the last time: there may be room by now.
+        self.reopen_if_full();
         let durability =
             if cfg!(bug = "append-not-durable") { Durability::None } else { Durability::Immediate };
         let appended = self.file.write(durability, |txn| {
@@ -101,8 +98,16 @@ impl RedbFeed {
             } else {
                 Written::Nothing(outcome.appended)
             })
-        })?;
-        Ok(appended)
+        });
+        // Before the caller hears of the error: whoever reads next finds a store that answers.
+        Ok(appended.inspect_err(|_| self.reopen_if_full())?)
+    }
+
+    fn reopen_if_full(&self) {
+        let Some(path) = &self.path else { return };
+        if let Err(error) = self.file.reopen_if_full(|| StoreFile::open_file(path, &FORMAT)) {
+            tracing::error!(%error, "the feed could not be opened again; the next push tries once more");
+        }
     }
 
     /// The end of a feed. `None` if the space has no feed.

@@ -110,10 +110,6 @@ fn run(feed: &RedbFeed, mut jobs: mpsc::Receiver<Job>, limits: WriterLimits, com
             }
             Err(error) => {
                 tracing::error!(%error, jobs = answers.len(), "a feed transaction failed");
-                // Before the callers hear of it: whoever reads next finds a store that answers.
-                if let Err(error) = feed.reopen_if_full() {
-                    tracing::error!(%error, "the feed could not be opened again; the next push tries once more");
-                }
                 for (_, answer) in answers {
                     let _ = answer.send(Err(error.clone()));
                 }

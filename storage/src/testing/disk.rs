@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use redb::StorageBackend;
 
 use super::image::{Change, CrashMode, Platter, Replay, apply};
+use super::pages::Pages;
 
 /// What an operation on a disk was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +56,8 @@ pub struct SimulatedDisk(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     /// What it held when it was made.
-    start: Vec<u8>,
-    live: Vec<u8>,
+    start: Pages,
+    live: Pages,
     platter: Platter,
     changes: Vec<Change>,
     operations: Vec<Operation>,
@@ -85,6 +86,10 @@ impl SimulatedDisk {
 
     /// A disk that holds `image`, durably.
     pub fn from_image(image: Vec<u8>) -> Self {
+        Self::from_pages(Pages::new(&image))
+    }
+
+    pub(super) fn from_pages(image: Pages) -> Self {
         let state = State {
             start: image.clone(),
             live: image.clone(),
@@ -110,7 +115,7 @@ impl SimulatedDisk {
             };
             return Self(Arc::new(Mutex::new(state)));
         }
-        Self::from_image(image)
+        Self::from_pages(image)
     }
 
     /// Makes the operation with this index, counted from 0 over all of this disk's life, fail once.
@@ -212,9 +217,7 @@ impl StorageBackend for SimulatedDisk {
             return Err(error(fault));
         }
         let start = usize::try_from(offset).map_err(|_| ErrorKind::UnexpectedEof)?;
-        let end = start.checked_add(out.len()).ok_or(ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(state.live.get(start..end).ok_or(ErrorKind::UnexpectedEof)?);
-        Ok(())
+        Ok(state.live.read(start, out).ok_or(ErrorKind::UnexpectedEof)?)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

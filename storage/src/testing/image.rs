@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::SimulatedDisk;
+use super::pages::Pages;
+
 /// The unit that a disk writes whole.
 const SECTOR: usize = 512;
 
@@ -39,12 +42,12 @@ pub(super) enum Change {
 /// The durable bytes, and the writes that are not durable yet.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Platter {
-    durable: Vec<u8>,
+    durable: Pages,
     pending: Vec<Change>,
 }
 
 impl Platter {
-    pub(super) fn new(durable: Vec<u8>) -> Self {
+    pub(super) fn new(durable: Pages) -> Self {
         Self { durable, pending: Vec::new() }
     }
 
@@ -66,7 +69,7 @@ impl Platter {
         }
     }
 
-    pub(super) fn image(&self, mode: CrashMode, seed: u64) -> Vec<u8> {
+    pub(super) fn image(&self, mode: CrashMode, seed: u64) -> Pages {
         let mut dice = Dice::new(seed);
         let mut image = self.durable.clone();
         match mode {
@@ -84,7 +87,7 @@ impl Platter {
         image
     }
 
-    fn tear(&self, image: &mut Vec<u8>, dice: &mut Dice) {
+    fn tear(&self, image: &mut Pages, dice: &mut Dice) {
         let torn = dice.below(self.pending.len() as u64 + 1) as usize;
         self.pending.iter().take(torn).for_each(|change| apply(image, change));
         let Some(Change::Write(offset, data)) = self.pending.get(torn) else { return };
@@ -95,7 +98,7 @@ impl Platter {
         apply(image, &Change::Write(start, part.into()));
     }
 
-    fn reorder(&self, image: &mut Vec<u8>, dice: &mut Dice) {
+    fn reorder(&self, image: &mut Pages, dice: &mut Dice) {
         // sector -> how many writes reached it
         let mut versions = BTreeMap::<usize, u64>::new();
         let mut lengths = vec![image.len()];
@@ -111,7 +114,7 @@ impl Platter {
                 Change::Sync | Change::FailedSync => {}
             }
         }
-        image.resize(lengths.iter().copied().max().unwrap_or_default(), 0);
+        image.set_len(lengths.iter().copied().max().unwrap_or_default());
         versions.values_mut().for_each(|count| *count = dice.below(*count + 1));
         for change in &self.pending {
             let Change::Write(offset, data) = change else { continue };
@@ -121,10 +124,10 @@ impl Platter {
                 *left -= 1;
                 let from = (sector * SECTOR).max(offset);
                 let to = ((sector + 1) * SECTOR).min(offset + data.len());
-                image[from..to].copy_from_slice(&data[from - offset..to - offset]);
+                image.write(from, &data[from - offset..to - offset]);
             }
         }
-        image.truncate(lengths[dice.below(lengths.len() as u64) as usize]);
+        image.set_len(lengths[dice.below(lengths.len() as u64) as usize]);
     }
 }
 
@@ -151,7 +154,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    pub(super) fn new(start: Vec<u8>, changes: Vec<Change>) -> Self {
+    pub(super) fn new(start: Pages, changes: Vec<Change>) -> Self {
         Self { platter: Platter::new(start), changes: changes.into_iter() }
     }
 
@@ -167,7 +170,12 @@ impl Replay {
 
     /// What a crash here leaves. The seed decides what the mode leaves open.
     pub fn image(&self, mode: CrashMode, seed: u64) -> Vec<u8> {
-        self.platter.image(mode, seed)
+        self.platter.image(mode, seed).to_vec()
+    }
+
+    /// A disk with what a crash here leaves. Shares with this one what neither has written since.
+    pub fn disk(&self, mode: CrashMode, seed: u64) -> SimulatedDisk {
+        SimulatedDisk::from_pages(self.platter.image(mode, seed))
     }
 }
 
@@ -201,17 +209,10 @@ impl Dice {
     }
 }
 
-pub(super) fn apply(bytes: &mut Vec<u8>, change: &Change) {
+pub(super) fn apply(pages: &mut Pages, change: &Change) {
     match change {
-        Change::Write(offset, data) => {
-            let start = *offset as usize;
-            let end = start + data.len();
-            if bytes.len() < end {
-                bytes.resize(end, 0);
-            }
-            bytes[start..end].copy_from_slice(data);
-        }
-        Change::SetLen(len) => bytes.resize(*len as usize, 0),
+        Change::Write(offset, data) => pages.write(*offset as usize, data),
+        Change::SetLen(len) => pages.set_len(*len as usize),
         Change::Sync | Change::FailedSync => {}
     }
 }

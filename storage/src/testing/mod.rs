@@ -5,6 +5,7 @@
 
 mod disk;
 mod image;
+mod pages;
 
 pub use self::disk::{Fault, Operation, SimulatedDisk};
 pub use self::image::{CrashMode, Dice, Replay};

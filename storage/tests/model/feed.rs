@@ -231,6 +231,10 @@ async fn check(store: &FeedStore, lists: &Lists) {
         let half = list.rows.len() / 2;
         let mut known = list.watermark(*space, half);
         assert_eq!(store.check(*space, &known).await.unwrap(), Standing::Known);
+        if half > 0 {
+            let forked = Watermark { chain: list.watermark(*space, 0).chain, ..known };
+            assert_eq!(store.check(*space, &forked).await.unwrap(), Standing::Diverged);
+        }
         known.epoch = FeedEpoch::from_bytes([0xee; 16]);
         assert_eq!(store.check(*space, &known).await.unwrap(), Standing::Diverged);
 
