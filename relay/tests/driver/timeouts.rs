@@ -15,7 +15,7 @@ fn an_idle_connection_stays_up() {
         let minutes = world.dice.within(2..=5);
         for _ in 0..minutes * 60 {
             world.run_ms(1_000);
-            assert!(world.is_up_to_date());
+            assert!(world.is_up_to_date(), "{}", world.summary());
         }
         assert!(world.devices.iter().all(|device| device.eye.attempts().len() == 1), "somebody reconnected");
         world.edit(0);

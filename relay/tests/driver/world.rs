@@ -242,7 +242,7 @@ impl World {
         took_ms
     }
 
-    fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let mut lines = vec![format!(
             "at {} ms: the relay has {} streams and {} changes",
             self.now_ms(),

@@ -136,10 +136,9 @@ impl Space {
             Pull::Failed { opened: false, .. } => return self.is_stored(),
             Pull::Failed { .. } => true,
             Pull::Current => {
-                let pulled = self.round.pull_to.is_none_or(|seq| self.durable_seq() >= seq);
-                self.round.probe.is_none() && (pulled || cfg!(bug = "round-ends-before-it-is-stored"))
+                self.round.probe.is_none() && self.round.pull_to.is_none_or(|seq| self.durable_seq() >= seq)
             }
-            Pull::Opening | Pull::CatchingUp | Pull::Comparing(_) => false,
+            Pull::Opening | Pull::CatchingUp | Pull::Comparing(_) => cfg!(bug = "catching-up-counts-as-even"),
         };
         let pushed = direction == Direction::Pull
             || self.round.push_to.is_some_and(|last| {
@@ -150,7 +149,7 @@ impl Space {
                 let held = covers && self.push.held.iter().any(|(entry, _)| *entry <= last);
                 !ready && !in_flight && !held && !self.push.restart
             });
-        pulled && pushed && (self.is_stored() || cfg!(bug = "round-ends-before-it-is-stored"))
+        pulled && pushed && self.is_stored()
     }
 
     /// Whether something is under way that an app would show.
