@@ -27,3 +27,13 @@ fn a_comparison_that_breaks_off_ends_the_trust_in_the_position_before_it() {
          restore-replica:c1ee843850d47daf deliver:5f0aab1d3b80ebc0",
     );
 }
+
+#[test]
+fn a_change_with_a_wrong_checksum_is_refused() {
+    // The engine reads over it, so a damaged copy under the author's hash was stored by whoever pushed it first.
+    keeps_its_promises(
+        "50422 replicas=1 relays=1 spaces=1 edit:28c366b5c73c666e edit:c1f10f40f7698356 \
+         edit:e0c5b10bebf4c777 connect:e1e0c972f6d2e927 deliver:109546bd9919c1b4 attack:501948b552e5d6a \
+         deliver:e18072489aa31270",
+    );
+}

@@ -140,6 +140,11 @@ pub fn check_change(payload: &Bytes, limits: &ChangeLimits) -> Result<CheckedCha
         Ok(Err(error)) => return Err(IngestError::Malformed(error.to_string())),
         Err(_) => return Err(IngestError::EnginePanicked),
     };
+    // The engine takes a change whose checksum is wrong. Other programs do not, and whoever pushes such a copy first would have
+    // it stored in place of the author's.
+    if payload.get(CHUNK_CHECKSUM) != parsed.hash().0.get(..4) {
+        return Err(IngestError::Malformed("its checksum is not that of its contents".to_owned()));
+    }
     count("operations", parsed.len() as u64, limits.operations_max as u64)?;
     count("dependencies", parsed.deps().len() as u64, limits.deps_max as u64)?;
     count(
@@ -181,6 +186,7 @@ fn milliseconds(time: i64) -> i64 {
 // A chunk: magic (4 bytes), checksum (4), type (1), length (LEB128), body. Type 1 is a change, 2 a change whose body is
 // deflated. A change is exactly one chunk, with nothing behind it.
 const CHUNK_MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
+const CHUNK_CHECKSUM: std::ops::Range<usize> = 4..8;
 const CHUNK_TYPE_AT: usize = 8;
 const CHUNK_TYPE_CHANGE: u8 = 1;
 const CHUNK_TYPE_DEFLATED: u8 = 2;

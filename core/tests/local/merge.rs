@@ -1,5 +1,6 @@
 //! Two replicas edit apart and come together: both edits are there, and both replicas are equal.
 
+use headwater::document::ingest::{ChangeLimits, check_change};
 use headwater::{Counter, Keyed, Map, Replica, SpaceId, Text, Value};
 use serde::{Deserialize, Serialize};
 
@@ -188,4 +189,21 @@ fn a_string_set_on_a_text_field_merges_as_an_edit() {
     exchange(&a, &b);
     assert_equal(&a, &b);
     assert_eq!(on_a.get(id).unwrap().unwrap().fields["notes"].as_str(), Some("the quick red fox jumps"));
+}
+
+#[test]
+fn a_change_with_any_flipped_bit_is_refused() {
+    // Would store a damaged copy in place of the author's change, under the same hash.
+    let replica = replica();
+    let things = replica.space(SPACE).dynamic("things").unwrap();
+    let id = things.insert(Map::from([("name".into(), Value::from("Guji"))])).unwrap().id;
+    let (hash, payload) = replica.entity_changes(SpaceId::from_name(SPACE), id).unwrap().remove(0);
+    let limits = ChangeLimits::default();
+    assert_eq!(check_change(&payload, &limits).unwrap().hash, hash);
+    for bit in 0..payload.len() * 8 {
+        let mut flipped = payload.to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let same = check_change(&flipped.into(), &limits).is_ok_and(|change| change.hash == hash);
+        assert!(!same, "with bit {bit} flipped it counts as the same change");
+    }
 }
