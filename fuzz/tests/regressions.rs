@@ -37,3 +37,17 @@ fn a_change_with_a_wrong_checksum_is_refused() {
          deliver:e18072489aa31270",
     );
 }
+
+#[test]
+fn a_push_after_repeats_is_remembered_by_whoever_only_pushes() {
+    // A relay restored to before that push was taken for the same, and never got it back.
+    keeps_its_promises(
+        "10749 replicas=4 relays=1 spaces=1 edit:3c7deefab3250fe1 clone-replica:cbd4d1f7da71d3bc \
+         power-fail-replica:b92a62b9db8420b1 connect:e5ff17c8dd2b466f clone-replica:7825c510a03d58de \
+         deliver:4ecacbbd78915621 back-up-relay:a2aa8c80cf0c7beb restore-relay:2f51689eb7f0d871 \
+         restart-replica:65e023fc66543a81 connect:62a1104d9cc004ce fail-relay-disk:1290f82f586a222a \
+         edit:8a317a7855d36dda connect:1582cf1469d0e700 edit:3b5349f751f97a6e \
+         deliver:e7bea1a82a4b7f44 connect:2bc20a284d935337 clone-replica:eb9b8c66971ec43b \
+         clone-replica:d11c04822e92838f deliver:70430232a6b9586 restore-relay:3d192eba4b2e6a3e",
+    );
+}

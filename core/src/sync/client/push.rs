@@ -95,7 +95,9 @@ impl ClientSession {
         }
         // A watermark counts only as long as every change before it was, or will be, merged.
         let pulls = matches!(space.pull, Pull::Current | Pull::CatchingUp);
-        let moves = |seq| space.position.cursor.is_none() && seq > space.seq();
+        // A cursor that an Ack gave says nothing of a catch-up under way; any other does.
+        let catches_up = space.position.cursor.is_some() && space.position.cursor != space.push.cursor;
+        let moves = |seq| !catches_up && seq > space.seq();
         let watermark = ack.watermark.filter(|watermark| pulls && moves(watermark.seq));
         let mut position = None;
         if let Some(watermark) = watermark {
@@ -133,13 +135,14 @@ impl ClientSession {
                 }
             }
         }
-        if !holds
-            && pushed > 0
-            && space.stored != Position::nowhere()
-            && let Some(cursor) = ack.cursor
-        {
+        if !holds && pushed > 0 && watermark.is_none() && space.stored != Position::nowhere() {
             // The relay may be restored to before this push; the cursor is of no use then, and the heads are compared.
-            space.position = Position { watermark: space.stored.watermark, cursor: Some(cursor) };
+            space.position = match ack.cursor {
+                Some(cursor) => Position { watermark: space.stored.watermark, cursor: Some(cursor) },
+                // The relay counts on merges that failed here.
+                None => Position::nowhere(),
+            };
+            space.push.cursor.clone_from(&space.position.cursor);
             position = Some(space.position.clone());
         }
         acknowledged.extend(space.covered());

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use headwater_storage::{ChangeRecord, OutboxEntry, OutboxSeq, Position, Refusal, Seq, SpaceId};
 
 use super::compare::Compare;
@@ -125,6 +126,8 @@ pub(super) struct Push {
     /// relay that is restored to between the two is then noticed: either the watermark is not known any more, or the
     /// entries are pushed again.
     pub(super) held: Vec<(OutboxSeq, Seq)>,
+    /// The cursor that the last Ack gave, if that is what this replica's position rests on.
+    pub(super) cursor: Option<Bytes>,
     /// Something stays in the outbox to be tried again.
     pub(super) refused_for_now: bool,
     pub(super) retry_at: Option<Time>,
