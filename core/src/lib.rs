@@ -33,6 +33,7 @@
 #[cfg(feature = "client")]
 pub mod client;
 pub mod document;
+pub mod ingest;
 pub mod model;
 pub mod replica;
 pub mod sync;

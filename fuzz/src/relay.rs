@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::FutureExt;
-use headwater::document::ingest::ChangeLimits;
+use headwater::ingest::ChangeLimits;
 use headwater::sync::relay::{Input, Output};
 use headwater_relay::space::{ConnectionId, Inbox, Push, SpaceMachine};
 use headwater_storage::testing::{CrashMode, SimulatedDisk};

@@ -1,4 +1,4 @@
-use headwater::document::ingest::ChangeLimits;
+use headwater::ingest::ChangeLimits;
 use headwater::sync::relay::RelayConfig;
 use headwater_storage::FeedStore;
 

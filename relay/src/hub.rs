@@ -20,7 +20,7 @@ impl Hub {
     pub(crate) fn new(config: &Config) -> Hub {
         let config = ActorConfig {
             store: config.store.clone(),
-            change: config.change.clone(),
+            change: config.change,
             queue_pushes_max: config.space_queue_pushes_max,
             append_changes_max: config.append_changes_max,
         };

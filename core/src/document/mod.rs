@@ -1,16 +1,14 @@
 //! One entity as an Automerge document. Only this module, and the sync fallback in `sync/reconcile.rs`, touch Automerge's types.
 //!
-//! Local edits and incoming changes both end here. [`ingest`] is the one door for bytes from outside.
+//! Local edits and incoming changes both end here. [`crate::ingest`] is the one door for bytes from outside.
 
 mod diff;
 mod genesis;
-pub mod ingest;
 mod list;
 mod read;
 mod view;
 
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::transaction::CommitOptions;
 use automerge::{ActorId, Automerge, ReadDoc};
@@ -19,10 +17,10 @@ use headwater_storage::ChangeHash;
 
 pub(crate) use diff::{LocalEdit, Tombstone};
 pub(crate) use genesis::Genesis;
-use ingest::{ChangeLimits, CheckedChange, IngestError, check_change};
 pub use view::EntityMeta;
 pub(crate) use view::{View, ViewError};
 
+use crate::ingest::{ChangeLimits, CheckedChange, IngestError, Panicked, check_stored, guarded};
 use crate::model::Map;
 
 /// One entity, loaded: every change that is known of it, and the values that follow from them.
@@ -86,10 +84,8 @@ impl Document {
     /// When one of the changes does not parse or does not apply; nothing is kept then.
     pub fn from_changes(changes: impl IntoIterator<Item = Bytes>) -> Result<Document, IngestError> {
         let mut document = Document::new();
-        let checked = changes
-            .into_iter()
-            .map(|payload| check_change(&payload, &ChangeLimits::stored()))
-            .collect::<Result<Vec<_>, _>>()?;
+        let checked =
+            changes.into_iter().map(|payload| check_stored(&payload)).collect::<Result<Vec<_>, _>>()?;
         document.apply_checked(checked)?;
         Ok(document)
     }
@@ -99,30 +95,27 @@ impl Document {
     /// # Errors
     /// When a change does not parse or apply. The document is then unusable and must be built again without that change.
     pub fn apply(&mut self, changes: &[Bytes]) -> Result<(), IngestError> {
-        let checked = changes
-            .iter()
-            .map(|payload| check_change(payload, &ChangeLimits::stored()))
-            .collect::<Result<Vec<_>, _>>()?;
+        let checked = changes.iter().map(check_stored).collect::<Result<Vec<_>, _>>()?;
         self.apply_checked(checked)
     }
 
-    /// Applies changes that passed [`check_change`].
+    /// Applies changes that passed [`check_change`](crate::ingest::check_change).
     ///
     /// # Errors
     /// As for [`Document::apply`].
     pub fn apply_checked(&mut self, changes: Vec<CheckedChange>) -> Result<(), IngestError> {
         let fresh: Vec<CheckedChange> =
-            changes.into_iter().filter(|change| self.known.insert(change.hash)).collect();
+            changes.into_iter().filter(|change| self.known.insert(change.hash())).collect();
         if fresh.is_empty() {
             return Ok(());
         }
         self.size_bytes += fresh.iter().map(|change| change.payload.len()).sum::<usize>();
         let parsed = fresh.into_iter().map(CheckedChange::into_parsed);
         let automerge = &mut self.automerge;
-        match catch_unwind(AssertUnwindSafe(|| automerge.apply_changes(parsed.collect::<Vec<_>>()))) {
+        match guarded(|| automerge.apply_changes(parsed.collect::<Vec<_>>())) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(IngestError::DoesNotApply(error.to_string())),
-            Err(_) => Err(IngestError::EnginePanicked),
+            Err(Panicked) => Err(IngestError::EnginePanicked),
         }
     }
 
@@ -169,14 +162,14 @@ impl Document {
         edit: &LocalEdit<'_>,
     ) -> Result<Option<LocalChange>, WriteError> {
         let automerge = &mut self.automerge;
-        let made = catch_unwind(AssertUnwindSafe(|| {
+        let made = guarded(|| {
             automerge.set_actor(ActorId::from(actor));
             let mut transaction = automerge.transaction();
             edit.write(&mut transaction)?;
             let (hash, _) = transaction.commit_with(CommitOptions::default().with_time(time_ms));
             Ok::<_, WriteError>(hash.and_then(|_| automerge.get_last_local_change()))
-        }));
-        let Some(change) = made.map_err(|_| WriteError::Engine("it panicked".into()))?? else {
+        });
+        let Some(change) = made.map_err(|Panicked| WriteError::Engine("it panicked".into()))?? else {
             return Ok(None);
         };
         let limit_bytes = ChangeLimits::default().change_bytes_max;

@@ -1,7 +1,7 @@
 use headwater_storage::{CommitError, EntityId, NameError, StoreError};
 
-use crate::document::ingest::IngestError;
 use crate::document::{ViewError, WriteError};
+use crate::ingest::IngestError;
 use crate::model::{DecodeError, EncodeError};
 
 /// A read that failed. Nothing was changed.

@@ -11,8 +11,8 @@ use headwater_storage::{
 use super::cache::DocumentCache;
 use super::watch::{Origin, Patch};
 use super::{MergeError, Replica};
-use crate::document::ingest::{ChangeLimits, CheckedChange, IngestError, check_record};
 use crate::document::{Document, View};
+use crate::ingest::{ChangeLimits, CheckedChange, IngestError, check_record};
 
 /// The code under which a change that this replica could not use is set aside; see the error table in `docs/protocol.md`.
 const REFUSED_BY_INGEST: u16 = 1;
@@ -181,7 +181,7 @@ impl Replica {
         changes.retain(|(record, _)| !document.contains(&record.hash) && seen.insert(record.hash));
         if cfg!(bug = "early-change-dropped") {
             changes.retain(|(_, change)| {
-                change.deps.iter().all(|dep| document.contains(dep) || seen.contains(dep))
+                change.deps().iter().all(|dep| document.contains(dep) || seen.contains(dep))
             });
         }
         if changes.is_empty() {
@@ -242,7 +242,7 @@ impl Applied {
 /// Applies changes and shows the result. On an error the document is unusable.
 fn try_apply(document: &mut Document, changes: &[Incoming], base: &View) -> Result<View, IngestError> {
     document.apply_checked(changes.iter().map(|(_, change)| change.clone()).collect())?;
-    let stamps = changes.iter().map(|(_, change)| (change.time_ms, change.actor.as_slice()));
+    let stamps = changes.iter().map(|(_, change)| (change.time_ms, change.header.actor.as_ref()));
     base.advance(document, stamps).map_err(|error| IngestError::DoesNotApply(error.to_string()))
 }
 

@@ -12,8 +12,8 @@ use headwater_storage::{
 
 use super::watch::{Origin, Patch};
 use super::{EditError, ReadError, Receipt, Replica};
-use crate::document::ingest::IngestError;
 use crate::document::{Document, Genesis, LocalEdit, Tombstone, View, WriteError};
+use crate::ingest::IngestError;
 use crate::model::Map;
 
 /// One entity's part of a write.

@@ -4,7 +4,6 @@
 //! the message, so that every change passes the same checks, whichever way it came.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::sync::{self, ChunkList, MessageVersion, SyncDoc};
 use bytes::Bytes;
@@ -13,7 +12,7 @@ use thiserror::Error;
 
 use super::message_check::{SyncMessageError, check_sync_message};
 use crate::document::Document;
-use crate::document::ingest::IngestError;
+use crate::ingest::{IngestError, Panicked, guarded};
 use crate::wire::{FRAME_OVERHEAD_BYTES, Limits, encoded_entry_bytes};
 
 /// Messages for one entity after which it is exchanged whole. An honest exchange takes a handful.
@@ -79,17 +78,17 @@ impl EntitySync {
             return Err(CompareError::TooManyRounds);
         }
         let (document, state) = (self.document.automerge_mut(), &mut self.state);
-        let received = catch_unwind(AssertUnwindSafe(|| {
+        let received = guarded(|| {
             let message = sync::Message::decode(message).map_err(|error| error.to_string())?;
             document.receive_sync_message(state, message).map_err(|error| error.to_string())
-        }));
-        received.map_err(|_| CompareError::Panicked)?.map_err(CompareError::Engine)
+        });
+        received.map_err(|Panicked| CompareError::Panicked)?.map_err(CompareError::Engine)
     }
 
     /// What to say next; nothing if there is nothing to say.
     pub(super) fn generate(&mut self) -> Result<Option<Step>, CompareError> {
         let (document, state) = (self.document.automerge(), &mut self.state);
-        let generated = catch_unwind(AssertUnwindSafe(|| {
+        let generated = guarded(|| {
             let Some(mut message) = document.generate_sync_message(state) else { return Ok(None) };
             let mut changes = Vec::with_capacity(message.changes.len());
             for bytes in message.changes.iter() {
@@ -102,8 +101,9 @@ impl EntitySync {
             message.flags = None;
             message.version = MessageVersion::V1;
             Ok(Some((changes, message.encode())))
-        }));
-        let generated = generated.map_err(|_| CompareError::Panicked)?.map_err(CompareError::Engine)?;
+        });
+        let generated =
+            generated.map_err(|Panicked| CompareError::Panicked)?.map_err(CompareError::Engine)?;
         Ok(generated.map(|(changes, message)| Step {
             changes: changes
                 .into_iter()

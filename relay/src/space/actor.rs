@@ -5,7 +5,7 @@
 use std::pin::Pin;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use headwater::document::ingest::ChangeLimits;
+use headwater::ingest::ChangeLimits;
 use headwater_storage::{AppendError, Appended, FeedEpoch, FeedStore, SpaceId};
 use tokio::sync::{mpsc, oneshot};
 
@@ -43,7 +43,7 @@ pub(crate) enum Mail {
 /// Starts the actor of a space. It ends when the last handle is dropped.
 pub(crate) fn start(space: SpaceId, config: ActorConfig) -> SpaceHandle {
     let (handle, mailbox) = mpsc::channel(config.queue_pushes_max);
-    let machine = SpaceMachine::new(space, config.change.clone());
+    let machine = SpaceMachine::new(space, config.change);
     let (changes_waiting, handles) = (0, Vec::new());
     tokio::spawn(Actor { space, config, machine, changes_waiting, handles }.run(mailbox));
     handle

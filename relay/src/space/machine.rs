@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headwater::document::ingest::{ChangeLimits, IngestError, check_record};
+use headwater::ingest::{ChangeLimits, IngestError, check_record};
 use headwater::sync::relay::{Author, encode_live};
 use headwater::wire::ErrorCode;
 use headwater_storage::{Append, Appended, ChangeRecord, DeviceId, FeedEntry, FeedEpoch, SpaceId};
@@ -16,7 +16,7 @@ use super::inbox::{ConnectionId, Inbox, Message};
 /// with the result; one append is under way at a time, and whatever is pushed meanwhile goes into the next one.
 ///
 /// ```
-/// use headwater::document::ingest::ChangeLimits;
+/// use headwater::ingest::ChangeLimits;
 /// use headwater_relay::space::SpaceMachine;
 /// use headwater_storage::{FeedEpoch, SpaceId};
 /// let mut space = SpaceMachine::new(SpaceId::from_name("home"), ChangeLimits::default());
@@ -142,7 +142,7 @@ impl SpaceMachine {
         let mut refused = Vec::new();
         for (index, record) in records.into_iter().enumerate() {
             match check_record(&record, &self.limits) {
-                Ok(change) => entries.push(FeedEntry { deps: change.deps, record }),
+                Ok(change) => entries.push(FeedEntry { deps: change.header.deps, record }),
                 Err(error) => refused.push((index, code_of(&error), error.to_string())),
             }
         }

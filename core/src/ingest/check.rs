@@ -1,0 +1,108 @@
+//! The checks of a change that need no document: by its bytes, and by the merge engine's parser.
+
+use automerge::Change;
+use bytes::Bytes;
+use headwater_storage::{ChangeHash, ChangeRecord, PayloadKind};
+
+use super::prevalidate::prevalidate_change;
+use super::{ChangeHeader, ChangeLimits, IngestError, Panicked, caught};
+
+/// A change that passed every check that needs no document.
+#[derive(Clone, Debug)]
+pub struct CheckedChange {
+    /// What it says of itself.
+    pub header: ChangeHeader,
+    /// When it was made, by its author's clock, in milliseconds since 1970-01-01 UTC; 0 for none.
+    pub time_ms: i64,
+    /// The bytes as they came.
+    pub payload: Bytes,
+    parsed: Change,
+}
+
+impl CheckedChange {
+    /// Its hash, computed from the bytes.
+    pub fn hash(&self) -> ChangeHash {
+        self.header.hash
+    }
+
+    /// The changes that must be applied before it.
+    pub fn deps(&self) -> &[ChangeHash] {
+        &self.header.deps
+    }
+
+    pub(crate) fn into_parsed(self) -> Change {
+        self.parsed
+    }
+}
+
+/// Checks one change on its own.
+///
+/// # Errors
+/// See [`IngestError`]; a panic of the merge engine is one of them.
+///
+/// ```
+/// use headwater::ingest::{check_change, ChangeLimits, IngestError};
+/// let garbage = bytes::Bytes::from_static(b"garbage");
+/// assert!(matches!(check_change(&garbage, &ChangeLimits::default()), Err(IngestError::Malformed(_))));
+/// ```
+pub fn check_change(payload: &Bytes, limits: &ChangeLimits) -> Result<CheckedChange, IngestError> {
+    parse(prevalidate_change(payload, limits)?, payload, Form::Canonical)
+}
+
+/// Checks a change that was accepted once: that its bytes are still those that were. Limits and forms do not matter any more.
+pub(crate) fn check_stored(payload: &Bytes) -> Result<CheckedChange, IngestError> {
+    parse(prevalidate_change(payload, &ChangeLimits::stored())?, payload, Form::Any)
+}
+
+/// Checks one change against the routing header that it came with.
+///
+/// # Errors
+/// As for [`check_change`], and when the header's hash or kind is another.
+pub fn check_record(record: &ChangeRecord, limits: &ChangeLimits) -> Result<CheckedChange, IngestError> {
+    if record.kind != PayloadKind::Change {
+        return Err(IngestError::UnsupportedKind);
+    }
+    let header = prevalidate_change(&record.payload, limits)?;
+    if header.hash != record.hash {
+        return Err(IngestError::WrongHash { claimed: record.hash, actual: header.hash });
+    }
+    parse(header, &record.payload, Form::Canonical)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Canonical,
+    Any,
+}
+
+/// Parses a change, and compares it with what the engine would have written: most of what parses and yet breaks a document
+/// later is written in a form that the engine itself never uses.
+fn parse(header: ChangeHeader, payload: &Bytes, form: Form) -> Result<CheckedChange, IngestError> {
+    let parsed = caught(|| {
+        let parsed = Change::from_bytes(header.chunk.to_vec()).map_err(|error| error.to_string())?;
+        let is_canonical =
+            form == Form::Any || Change::from(parsed.decode()).raw_bytes() == parsed.raw_bytes();
+        Ok::<_, String>((parsed, is_canonical))
+    });
+    let (parsed, is_canonical) = match parsed {
+        Ok(Ok(parsed)) => parsed,
+        Ok(Err(error)) => return Err(IngestError::Malformed(error)),
+        Err(Panicked) => return Err(IngestError::EnginePanicked),
+    };
+    // The engine read the same bytes; were it to read them in another way, its word would count.
+    let agrees = parsed.hash().0 == *header.hash.as_bytes()
+        && parsed.len() as u64 == header.operations
+        && parsed.start_op().get() == header.start_op
+        && parsed.seq() == header.seq;
+    if !is_canonical || !agrees {
+        return Err(IngestError::NotCanonical);
+    }
+    let time_ms = milliseconds(parsed.timestamp());
+    Ok(CheckedChange { header, time_ms, payload: payload.clone(), parsed })
+}
+
+/// Automerge's convention is seconds; Headwater writes milliseconds, because devices edit faster than once a second. A value
+/// below 10^11 can only be seconds (as milliseconds it would lie before March 1973).
+fn milliseconds(time: i64) -> i64 {
+    if time.unsigned_abs() < 100_000_000_000 { time.saturating_mul(1000) } else { time }
+}
