@@ -13,6 +13,9 @@ use crate::violation::{Promise, Violation};
 const ARRIVALS_MAX: u64 = 300_000;
 /// Times that a healed world may have to wait for a timeout.
 const WAITS_MAX: usize = 100;
+/// Times that everybody goes to some relay and is cut off there, and how much each may hear and say at most.
+const WANDERINGS: usize = 3;
+const ARRIVALS_PER_WANDERER: usize = 30;
 /// Times that everybody visits every relay until all must be even: what one relay has reaches the others through the replicas.
 const VISITS_MAX: usize = 3;
 
@@ -30,8 +33,8 @@ impl World {
             self.reopen_relay(index, last_ending(random), random.bits())?;
         }
         // Whoever is left has no client of ours, or hears nothing.
-        let ids: Vec<_> = self.links.keys().copied().collect();
-        ids.into_iter().for_each(|id| self.cut(id));
+        self.cut_all();
+        self.wander(random)?;
         for _ in 0..VISITS_MAX {
             for relay in 0..self.relays.len() {
                 self.visit(relay, random)?;
@@ -49,6 +52,29 @@ impl World {
             self.reopen_relay(index, Ending::Closed, 0)?;
         }
         self.is_even()
+    }
+
+    /// Where there are several relays, everybody goes from one to another, and most are cut off while they compare heads.
+    fn wander(&mut self, random: &mut Random) -> Result<(), Violation> {
+        if self.relays.len() < 2 {
+            return Ok(());
+        }
+        for _ in 0..WANDERINGS {
+            for index in 0..self.devices.len() {
+                let relay = random.below(self.relays.len());
+                self.open(index, relay, Purpose::Stay, random)?;
+            }
+            for _ in 0..random.below(ARRIVALS_PER_WANDERER * self.devices.len()) {
+                self.deliver(random)?;
+            }
+            self.cut_all();
+        }
+        Ok(())
+    }
+
+    fn cut_all(&mut self) {
+        let ids: Vec<_> = self.links.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.cut(id));
     }
 
     /// Everybody connects to one relay, and stays until nothing moves any more.
