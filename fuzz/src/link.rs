@@ -104,7 +104,7 @@ impl Link {
             config.limits.reconcile_entities_max = 1 + random.below(3) as u64;
         }
         if random.chance(40) {
-            config.limits.change_bytes_max = 4 << 10;
+            config.limits.change.change_bytes_max = 4 << 10;
             config.limits.frame_bytes_max = 8 << 10;
             config.limits.in_flight_bytes_max = 8 << 10;
         }

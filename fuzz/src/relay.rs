@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::FutureExt;
 use headwater::ingest::ChangeLimits;
 use headwater::sync::relay::{Input, Output};
-use headwater_relay::space::{ConnectionId, Inbox, Push, SpaceMachine};
+use headwater_relay::space::{ConnectionId, Entries, Inbox, Push, SpaceMachine};
 use headwater_storage::testing::{CrashMode, SimulatedDisk};
 use headwater_storage::{
     Appended, ChangeRecord, DeviceId, FeedEpoch, FeedStore, NewFeed, PageLimit, RedbFeed, Seq, SpaceId,
@@ -91,7 +91,13 @@ impl Relay {
         push_id: u64,
         entries: Vec<ChangeRecord>,
     ) {
-        self.machine(space).push(Push { connection, device, push_id, entries, answer });
+        self.machine(space).push(Push {
+            connection,
+            device,
+            push_id,
+            entries: Entries::Changes(entries),
+            answer,
+        });
     }
 
     /// The spaces that have something to append.

@@ -1,4 +1,5 @@
-use headwater::ingest::ChangeLimits;
+use std::path::PathBuf;
+
 use headwater::sync::relay::RelayConfig;
 use headwater_storage::FeedStore;
 
@@ -17,12 +18,12 @@ use headwater_storage::FeedStore;
 pub struct Config {
     /// Where the feeds are kept.
     pub store: FeedStore,
+    /// The socket file for whoever runs the relay; see [`crate::admin`]. Only on Unix.
+    pub admin_socket: Option<PathBuf>,
     /// Which addresses may be served.
     pub exposure: Exposure,
     /// The protocol's limits, advertised in the handshake.
     pub session: RelayConfig,
-    /// What one change may cost; see the ingest module of the core.
-    pub change: ChangeLimits,
     /// Connections at the same time. Further ones are closed at once.
     pub connections_max: usize,
     /// The time that an HTTP request's head may take, in milliseconds.
@@ -56,9 +57,9 @@ impl Config {
     pub fn new(store: FeedStore) -> Config {
         Config {
             store,
+            admin_socket: None,
             exposure: Exposure::LoopbackOnly,
             session: RelayConfig::default(),
-            change: ChangeLimits::default(),
             connections_max: 10_000,
             request_head_ms_max: 10_000,
             live_queue_bytes_max: 4 << 20,

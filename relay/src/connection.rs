@@ -16,7 +16,7 @@ use headwater_storage::{DeviceId, SpaceId};
 use tokio::sync::oneshot;
 
 use crate::reads;
-use crate::space::{ConnectionId, Delivery, Inbox, InboxReceiver, Mail, Push, SpaceHandle};
+use crate::space::{ConnectionId, Delivery, Entries, Inbox, InboxReceiver, Mail, Push, SpaceHandle};
 use crate::state::{Relay, until_draining};
 
 /// A WebSocket close code of our own is this plus the error code.
@@ -159,7 +159,7 @@ impl Connection {
     async fn push(&mut self, space: SpaceId, push_id: u64, entries: Vec<headwater_storage::ChangeRecord>) {
         let (Some(device), Some(actor)) = (self.device, self.spaces.get(&space)) else { return };
         let (connection, answer) = (self.id, self.queue.clone());
-        let push = Push { connection, device, push_id, entries, answer };
+        let push = Push { connection, device, push_id, entries: Entries::Changes(entries), answer };
         // The actor lives as long as this connection holds a handle to it.
         if actor.send(Mail::Push { push, actor: actor.clone() }).await.is_err() {
             let now = now(&self.relay);

@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use headwater_storage::SpaceId;
 use tokio::sync::mpsc;
 
 use crate::config::Config;
+use crate::examiner::News;
 use crate::space::{self, ActorConfig, SpaceHandle};
 
 pub(crate) struct Hub {
+    news: Arc<News>,
     config: ActorConfig,
     /// space -> its actor, as long as anybody holds a handle to it. A std mutex, because nothing awaits while holding it.
     spaces: Mutex<HashMap<SpaceId, mpsc::WeakSender<space::Mail>>>,
@@ -18,13 +20,20 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) fn new(config: &Config) -> Hub {
+        let news = Arc::new(News::default());
         let config = ActorConfig {
             store: config.store.clone(),
-            change: config.change,
+            news: Arc::clone(&news),
+            change: config.session.limits.change,
             queue_pushes_max: config.space_queue_pushes_max,
             append_changes_max: config.append_changes_max,
         };
-        Hub { config, spaces: Mutex::new(HashMap::new()) }
+        Hub { news, config, spaces: Mutex::new(HashMap::new()) }
+    }
+
+    /// Which feeds have grown.
+    pub(crate) fn news(&self) -> Arc<News> {
+        Arc::clone(&self.news)
     }
 
     pub(crate) fn space(&self, id: SpaceId) -> SpaceHandle {

@@ -7,11 +7,16 @@
 //! 3. `reads` answers what the session wants to know of the store.
 //! 4. [`space`]: one actor per space checks pushed changes, appends them, acknowledges, and fans out.
 //! 5. `hub` finds the actor of a space.
+//! 6. `examiner` looks at what was appended, and puts into quarantine what would harm its entity.
+//!
+//! [`admin`] is for the person who runs the relay.
 //!
 //! Everything that can grow has a bound in [`Config`].
 
+pub mod admin;
 mod config;
 mod connection;
+mod examiner;
 mod http;
 mod hub;
 mod listener;

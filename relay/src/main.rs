@@ -2,11 +2,12 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use headwater_relay::admin::{self, Reply, Request};
 use headwater_relay::{Config, Exposure, serve};
 use headwater_storage::{FeedStore, NewFeed, RedbFeed, WriterLimits};
 
@@ -25,6 +26,14 @@ struct Cli {
 enum Command {
     /// Serve until SIGTERM or ctrl-c.
     Serve(Serve),
+    /// Changes that everybody leaves out, because their entities would not load with them. Works beside a running relay.
+    Quarantine {
+        #[command(subcommand)]
+        action: Quarantine,
+        /// The folder of the relay's data.
+        #[arg(long, env = "HEADWATER_RELAY_DATA", global = true, default_value = ".")]
+        data: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -38,6 +47,22 @@ struct Serve {
     /// Allow an address that other machines can reach, although there is no access control yet.
     #[arg(long)]
     insecure: bool,
+}
+
+#[derive(Subcommand)]
+enum Quarantine {
+    /// List them, one line each: hash, entity, when, reason.
+    Ls,
+    /// All that is known of one, as JSON.
+    Show {
+        /// The change, or the first digits of its hash.
+        hash: String,
+    },
+    /// Take one in again, if its entity loads with it by now.
+    Release {
+        /// The change, or the first digits of its hash.
+        hash: String,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -54,9 +79,12 @@ fn main() -> ExitCode {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),
     }
-    let Command::Serve(options) = cli.command;
-    match run(options) {
-        Ok(()) => ExitCode::SUCCESS,
+    let done = match cli.command {
+        Command::Serve(options) => run(options).map(|()| ExitCode::SUCCESS),
+        Command::Quarantine { action, data } => quarantine(action, &data),
+    };
+    match done {
+        Ok(code) => code,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
@@ -66,9 +94,8 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(options: Serve) -> Result<(), Box<dyn std::error::Error>> {
-    let created_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
-    let feed = RedbFeed::open(options.data.join("feed.redb"), NewFeed { created_ms })?;
-    let mut config = Config::new(FeedStore::redb(feed, WriterLimits::default())?);
+    let mut config = open(&options.data)?;
+    config.admin_socket = Some(options.data.join(admin::SOCKET));
     if options.insecure {
         config.exposure = Exposure::Insecure;
     }
@@ -78,6 +105,48 @@ async fn run(options: Serve) -> Result<(), Box<dyn std::error::Error>> {
     stdout.flush()?;
     serve(listener, config, stop_signal()?).await?;
     Ok(())
+}
+
+fn open(data: &Path) -> Result<Config, Box<dyn std::error::Error>> {
+    let created_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
+    let feed = RedbFeed::open(data.join("feed.redb"), NewFeed { created_ms })?;
+    Ok(Config::new(FeedStore::redb(feed, WriterLimits::default())?))
+}
+
+#[tokio::main]
+async fn quarantine(action: Quarantine, data: &Path) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let request = match action {
+        Quarantine::Ls => Request::List,
+        Quarantine::Show { hash } => Request::Show { hash },
+        Quarantine::Release { hash } => Request::Release { hash },
+    };
+    let offline = || {
+        if data.join("feed.redb").exists() {
+            open(data)
+        } else {
+            Err(format!("there is no relay's data in {}", data.display()).into())
+        }
+    };
+    let reply = admin::ask(data, &request, offline).await?;
+    let mut stdout = std::io::stdout();
+    match reply {
+        Reply::Listed(entries) => {
+            for entry in entries {
+                writeln!(stdout, "{}  {}  {}  {}", entry.hash, entry.entity, entry.at_ms, entry.reason)?;
+            }
+        }
+        Reply::Released(hashes) => {
+            for hash in hashes {
+                writeln!(stdout, "released {hash}")?;
+            }
+        }
+        Reply::Refused(reason) => {
+            writeln!(std::io::stderr(), "{reason}")?;
+            return Ok(ExitCode::FAILURE);
+        }
+        shown => writeln!(stdout, "{}", serde_json::to_string_pretty(&shown)?)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Resolves at SIGTERM or ctrl-c.

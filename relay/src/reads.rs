@@ -4,7 +4,9 @@ use std::fmt::Display;
 
 use headwater::sync::relay::{Input, Output, ReadPlan, StoreTask};
 use headwater::wire::{HeadsEntry, MorePages};
-use headwater_storage::{EntityHeads, FeedStore, PageLimit, ReadError, Seq, SpaceId};
+use headwater_storage::{
+    ChangeRecord, EntityHeads, EntityId, FeedStore, PageLimit, PayloadKind, ReadError, Seq, SpaceId,
+};
 
 /// Reads what `output` asks for and gives the session's next input. `None` if it asks for nothing of the store.
 ///
@@ -63,25 +65,34 @@ pub async fn read(store: &FeedStore, output: Output) -> Option<Input<'static>> {
                 Err(error) => failed(space, StoreTask::Heads(ticket), &error),
             }
         }
-        Output::LoadEntity { space, entity, ticket } => {
-            let limit = PageLimit { entries_max: usize::MAX, bytes_max: usize::MAX };
-            match store.read_entity(space, entity, Seq::ZERO, limit).await {
-                Ok(page) => {
-                    let changes = page.rows.into_iter().map(|row| row.record).collect();
-                    Input::EntityLoaded { space, entity, ticket, changes }
-                }
-                Err(ReadError::NoSuchSpace { .. }) => {
-                    Input::EntityLoaded { space, entity, ticket, changes: Vec::new() }
-                }
-                Err(error) => failed(space, StoreTask::Entity(ticket), &error),
+        Output::LoadEntity { space, entity, ticket } => match load_entity(store, space, entity).await {
+            Ok(changes) => Input::EntityLoaded { space, entity, ticket, changes },
+            Err(ReadError::NoSuchSpace { .. }) => {
+                Input::EntityLoaded { space, entity, ticket, changes: Vec::new() }
             }
-        }
+            Err(error) => failed(space, StoreTask::Entity(ticket), &error),
+        },
         Output::ReadHead { space, nonce } => match store.head(space).await {
             Ok(watermark) => Input::HeadIs { space, nonce, watermark },
             Err(error) => failed(space, StoreTask::Head { nonce }, &error),
         },
         _ => return None,
     })
+}
+
+/// The changes of an entity, without those in quarantine and the verdicts on them: who compares heads leaves them out anyway.
+async fn load_entity(
+    store: &FeedStore,
+    space: SpaceId,
+    entity: EntityId,
+) -> Result<Vec<ChangeRecord>, ReadError> {
+    let limit = PageLimit { entries_max: usize::MAX, bytes_max: usize::MAX };
+    let page = store.read_entity(space, entity, Seq::ZERO, limit).await?;
+    let out = store.quarantined_of(space, entity).await?;
+    let sound = page.rows.into_iter().map(|row| row.record).filter(|record| {
+        record.kind == PayloadKind::Change && out.iter().all(|quarantined| quarantined.hash != record.hash)
+    });
+    Ok(sound.collect())
 }
 
 fn heads_entry(heads: EntityHeads) -> HeadsEntry {

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::config::{Config, Exposure};
+use crate::examiner;
 use crate::http;
 use crate::hub::Hub;
 use crate::listener::Listener;
@@ -65,6 +66,16 @@ pub async fn serve(
     let connections = Arc::new(Semaphore::new(config.connections_max));
     let hub = Hub::new(&config);
     let relay = Arc::new(Relay { config, hub, draining, started: tokio::time::Instant::now(), alive });
+    tokio::spawn(examiner::run(Arc::clone(&relay)));
+    #[cfg(unix)]
+    if let Some(path) = relay.config.admin_socket.clone() {
+        let relay = Arc::clone(&relay);
+        tokio::spawn(async move {
+            if let Err(error) = crate::admin::serve(relay, path).await {
+                tracing::error!(%error, "the admin socket cannot be served");
+            }
+        });
+    }
     tokio::pin!(shutdown);
     loop {
         let accepted = tokio::select! {

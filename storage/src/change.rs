@@ -19,6 +19,8 @@ pub enum PayloadKind {
     Change = 0,
     /// A whole document, standing for all changes up to its heads.
     Snapshot = 1,
+    /// What the relay has to say about changes of the entity: which are left out, and which are taken in again.
+    Verdict = 2,
 }
 
 impl PayloadKind {
@@ -32,6 +34,7 @@ impl PayloadKind {
         match code {
             0 => Ok(Self::Change),
             1 => Ok(Self::Snapshot),
+            2 => Ok(Self::Verdict),
             _ => Err(UnknownPayloadKind { code }),
         }
     }
@@ -88,4 +91,19 @@ pub struct ChangeRecord {
     pub hash: ChangeHash,
     /// The bytes. May be encrypted.
     pub payload: Bytes,
+}
+
+/// Why a change was refused or set aside.
+///
+/// ```
+/// use headwater_storage::Refusal;
+/// let refusal = Refusal { code: 7, message: "no write grant".to_owned() };
+/// assert_eq!(refusal.code, 7);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code of the protocol. It means nothing to the store.
+    pub code: u16,
+    /// The reason for people.
+    pub message: String,
 }

@@ -25,14 +25,14 @@ mod replica;
 pub mod testing;
 
 pub use bytes::Bytes;
-pub use change::{ChangeRecord, PayloadKind, UnknownPayloadKind};
+pub use change::{ChangeRecord, PayloadKind, Refusal, UnknownPayloadKind};
 pub use error::StoreError;
 #[cfg(any(test, feature = "conformance"))]
 pub use feed::conformance;
 pub use feed::{
     Append, AppendError, Appended, CursorError, EntityHeads, EntityPage, FeedEntry, FeedRow, FeedStore,
-    NewFeed, Page, PageLimit, Placement, ReadError, RedbFeed, RedbStore, Standing, WriterLimits,
-    cursor_beyond,
+    Judgement, NewFeed, Numbers, Page, PageLimit, Placement, Quarantined, ReadError, RedbFeed, RedbStore,
+    Standing, WriterLimits, cursor_beyond,
 };
 pub use file::OpenError;
 pub use id::{ChangeHash, CollectionName, DeviceId, EntityId, FeedEpoch, NameError, ParseIdError, SpaceId};
@@ -40,6 +40,6 @@ pub use position::{ChainHash, Position, Seq, Watermark};
 pub use redb::StorageBackend;
 pub use redb::backends::InMemoryBackend;
 pub use replica::{
-    Commit, CommitDurability, CommitError, Committed, Direction, EntitySync, EntityWrite, NewChange,
-    NewReplica, Outbox, OutboxEntry, OutboxSeq, Refusal, ReplicaStore, SetAside, StoredChange,
+    Commit, CommitDurability, CommitError, Committed, Direction, EntitySync, EntityWrite, Judged, NewChange,
+    NewReplica, Outbox, OutboxEntry, OutboxSeq, ReplicaStore, SetAside, StoredChange,
 };

@@ -27,15 +27,15 @@ fn hash(number: u32) -> ChangeHash {
 
 fn append(number: u8, epoch: u8, changes: &[(u8, u32)]) -> Append {
     let collection = CollectionName::new("bags").unwrap();
-    let entries = changes.iter().map(|(entity, change)| FeedEntry {
-        record: ChangeRecord {
+    let entries = changes.iter().map(|(entity, change)| {
+        let record = ChangeRecord {
             entity: EntityId::from_bytes([*entity; 16]),
             collection: collection.clone(),
             kind: PayloadKind::Change,
             hash: hash(*change),
             payload: Bytes::copy_from_slice(&change.to_be_bytes()),
-        },
-        deps: vec![],
+        };
+        FeedEntry::new(record, vec![])
     });
     Append {
         space: space(number),

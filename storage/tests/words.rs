@@ -33,7 +33,7 @@ fn words_have_one_cbor_form() {
     assert!(
         minicbor::decode::<EntityId>(&minicbor::to_vec(ChangeHash::from_bytes([2; 32])).unwrap()).is_err()
     );
-    assert!(minicbor::decode::<PayloadKind>(&[2]).is_err());
+    assert!(minicbor::decode::<PayloadKind>(&[3]).is_err());
     assert!(minicbor::decode::<CollectionName>(b"\x62_a").is_err());
 }
 

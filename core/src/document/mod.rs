@@ -3,10 +3,12 @@
 //! Local edits and incoming changes both end here. [`crate::ingest`] is the one door for bytes from outside.
 
 mod diff;
+mod examine;
 mod genesis;
 mod list;
 mod read;
 mod view;
+mod waiting;
 
 use std::collections::HashSet;
 
@@ -16,11 +18,15 @@ use bytes::Bytes;
 use headwater_storage::ChangeHash;
 
 pub(crate) use diff::{LocalEdit, Tombstone};
+pub use examine::{Examined, examine};
 pub(crate) use genesis::Genesis;
 pub use view::EntityMeta;
 pub(crate) use view::{View, ViewError};
 
-use crate::ingest::{ChangeLimits, CheckedChange, IngestError, Panicked, check_stored, guarded};
+use crate::ingest::{
+    ChangeLimits, CheckedChange, IngestError, Panicked, check_stored, guarded, milliseconds,
+    prevalidate_change,
+};
 use crate::model::Map;
 
 /// One entity, loaded: every change that is known of it, and the values that follow from them.
@@ -36,6 +42,8 @@ pub struct Document {
     automerge: Automerge,
     /// The changes that were applied, and those that wait for their dependencies.
     known: HashSet<ChangeHash>,
+    /// Changes that wait for their dependencies, in the order in which they came.
+    waiting: Vec<CheckedChange>,
     /// How many bytes of changes are inside, a measure of the memory that it takes.
     size_bytes: usize,
 }
@@ -64,6 +72,16 @@ pub enum WriteError {
         /// The limit.
         limit_bytes: usize,
     },
+    /// The change would do more at once than any relay accepts; split the edit.
+    #[error("the change has {count} {what}, the limit is {limit}")]
+    TooMany {
+        /// What is counted.
+        what: &'static str,
+        /// How many there are.
+        count: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// A field name is reserved (it begins with `_`) or too long (above 1 KiB); rename it.
     #[error("the field name `{0}` is reserved or too long")]
     BadFieldName(String),
@@ -75,7 +93,7 @@ pub enum WriteError {
 impl Document {
     /// A document without any change.
     pub fn new() -> Document {
-        Document { automerge: Automerge::new(), known: HashSet::new(), size_bytes: 0 }
+        Document { automerge: Automerge::new(), known: HashSet::new(), waiting: Vec::new(), size_bytes: 0 }
     }
 
     /// Builds the document from its changes, in any order. Changes whose dependencies are missing wait inside.
@@ -110,9 +128,20 @@ impl Document {
             return Ok(());
         }
         self.size_bytes += fresh.iter().map(|change| change.payload.len()).sum::<usize>();
-        let parsed = fresh.into_iter().map(CheckedChange::into_parsed);
+        let mut candidates = std::mem::take(&mut self.waiting);
+        let waited: HashSet<ChangeHash> = candidates.iter().chain(&fresh).map(CheckedChange::hash).collect();
+        candidates.extend(fresh);
+        let known = &self.known;
+        let ready;
+        (ready, self.waiting) =
+            waiting::in_order(candidates, |hash| known.contains(hash) && !waited.contains(hash));
+        if ready.is_empty() {
+            return Ok(());
+        }
         let automerge = &mut self.automerge;
-        match guarded(|| automerge.apply_changes(parsed.collect::<Vec<_>>())) {
+        match guarded(|| {
+            automerge.apply_changes(ready.into_iter().map(CheckedChange::into_parsed).collect::<Vec<_>>())
+        }) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(IngestError::DoesNotApply(error.to_string())),
             Err(Panicked) => Err(IngestError::EnginePanicked),
@@ -122,6 +151,17 @@ impl Document {
     /// Whether a change is here, applied or waiting for its dependencies.
     pub fn contains(&self, hash: &ChangeHash) -> bool {
         self.known.contains(hash)
+    }
+
+    /// How many changes wait for their dependencies.
+    pub fn waiting_len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether a change could be applied as the next one.
+    pub(crate) fn is_ready(&self, change: &CheckedChange) -> bool {
+        let waits = |hash: &ChangeHash| self.waiting.iter().any(|waiting| waiting.hash() == *hash);
+        change.deps().iter().all(|dep| self.known.contains(dep) && !waits(dep))
     }
 
     /// The changes that no other applied change depends on, in ascending order.
@@ -136,6 +176,15 @@ impl Document {
     pub fn change_bytes(&self, hash: &ChangeHash) -> Option<Bytes> {
         let change = self.automerge.get_change_by_hash(&automerge::ChangeHash(*hash.as_bytes()))?;
         Some(Bytes::copy_from_slice(change.raw_bytes()))
+    }
+
+    /// When each applied change was made, in milliseconds since 1970, and by which actor.
+    pub(crate) fn stamps(&self) -> Vec<(i64, Vec<u8>)> {
+        let changes = self.automerge.get_changes_meta(&[]);
+        changes
+            .into_iter()
+            .map(|change| (milliseconds(change.timestamp), change.actor.to_bytes().to_vec()))
+            .collect()
     }
 
     /// How many bytes of changes the document was built from.
@@ -172,11 +221,15 @@ impl Document {
         let Some(change) = made.map_err(|Panicked| WriteError::Engine("it panicked".into()))?? else {
             return Ok(None);
         };
-        let limit_bytes = ChangeLimits::default().change_bytes_max;
         let payload = Bytes::copy_from_slice(change.raw_bytes());
-        if payload.len() > limit_bytes {
-            return Err(WriteError::TooLarge { size_bytes: payload.len(), limit_bytes });
-        }
+        // What no relay and no other device would take is not made in the first place.
+        prevalidate_change(&payload, &ChangeLimits::default()).map_err(|error| match error {
+            IngestError::TooLarge { size_bytes, limit_bytes } => {
+                WriteError::TooLarge { size_bytes, limit_bytes }
+            }
+            IngestError::TooMany { what, count, limit } => WriteError::TooMany { what, count, limit },
+            other => WriteError::Engine(other.to_string()),
+        })?;
         let hash = ChangeHash::from_bytes(change.hash().0);
         self.known.insert(hash);
         self.size_bytes += payload.len();

@@ -105,6 +105,12 @@ impl View {
         Ok(view)
     }
 
+    /// The view of a whole document, made from all its changes.
+    pub(crate) fn of(document: &Document) -> Result<View, ViewError> {
+        let stamps = document.stamps();
+        View::default().advance(document, stamps.iter().map(|(time_ms, actor)| (*time_ms, actor.as_slice())))
+    }
+
     /// Whether the entity was created at all: a stray first change is no entity yet.
     pub(crate) fn exists(&self) -> bool {
         self.created.is_some()

@@ -103,6 +103,6 @@ fn parse(header: ChangeHeader, payload: &Bytes, form: Form) -> Result<CheckedCha
 
 /// Automerge's convention is seconds; Headwater writes milliseconds, because devices edit faster than once a second. A value
 /// below 10^11 can only be seconds (as milliseconds it would lie before March 1973).
-fn milliseconds(time: i64) -> i64 {
+pub(crate) fn milliseconds(time: i64) -> i64 {
     if time.unsigned_abs() < 100_000_000_000 { time.saturating_mul(1000) } else { time }
 }

@@ -9,19 +9,19 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangeLimits {
     /// The change as it travels.
-    pub change_bytes_max: usize,
+    pub change_bytes_max: u64,
     /// The change when it is inflated.
-    pub inflated_bytes_max: usize,
+    pub inflated_bytes_max: u64,
     /// Operations in one change, and what any of its columns unfolds to.
-    pub operations_max: usize,
+    pub operations_max: u64,
     /// Dependencies of one change.
-    pub deps_max: usize,
+    pub deps_max: u64,
     /// The highest operation number. Near the end of the range no one could edit the entity any more.
     pub operation_number_max: u64,
     /// How far a change's first operation number may lie beyond the highest that is known of the entity.
     pub operation_ahead_max: u64,
     /// The name of a field.
-    pub key_bytes_max: usize,
+    pub key_bytes_max: u64,
 }
 
 impl Default for ChangeLimits {

@@ -18,12 +18,14 @@ mod guard;
 mod limits;
 mod prevalidate;
 mod reader;
+mod verdict;
 
-pub(crate) use self::check::check_stored;
 pub use self::check::{CheckedChange, check_change, check_record};
+pub(crate) use self::check::{check_stored, milliseconds};
 pub use self::chunk::{Chunk, ChunkKind, Chunks, split_chunks};
 pub use self::error::IngestError;
 pub(crate) use self::guard::caught;
 pub use self::guard::{Panicked, guarded};
 pub use self::limits::ChangeLimits;
 pub use self::prevalidate::{ChangeHeader, DocumentHeader, prevalidate_change, prevalidate_document};
+pub use self::verdict::Verdict;

@@ -50,24 +50,22 @@ const HASH_BYTES: usize = 32;
 /// assert!(matches!(prevalidate_change(&bomb, &ChangeLimits::default()), Err(IngestError::TooLarge { .. })));
 /// ```
 pub fn prevalidate_change(payload: &Bytes, limits: &ChangeLimits) -> Result<ChangeHeader, IngestError> {
-    if payload.len() > limits.change_bytes_max {
-        return Err(IngestError::TooLarge {
-            size_bytes: payload.len(),
-            limit_bytes: limits.change_bytes_max,
-        });
+    let change_bytes_max = as_size(limits.change_bytes_max);
+    if payload.len() > change_bytes_max {
+        return Err(IngestError::TooLarge { size_bytes: payload.len(), limit_bytes: change_bytes_max });
     }
     let chunk = Chunk::single(payload)?;
     if chunk.kind == ChunkKind::Document {
         return Err(malformed("it is a whole document"));
     }
-    let chunk = chunk.inflated(limits.inflated_bytes_max)?;
+    let chunk = chunk.inflated(as_size(limits.inflated_bytes_max))?;
     let hash = chunk.hash();
     // Whoever pushed a copy with a wrong checksum first would have it stored in place of the author's.
     if chunk.checksum() != &hash.as_bytes()[..chunk.checksum().len()] {
         return Err(malformed("its checksum is not that of its contents"));
     }
     let mut reader = Reader::new(chunk.body());
-    let deps = read_hashes(&mut reader, limits.deps_max)?;
+    let deps = read_hashes(&mut reader, as_size(limits.deps_max))?;
     let actor = read_actor(&mut reader)?;
     let seq = reader.unsigned()?;
     let start_op = reader.unsigned()?;
@@ -83,8 +81,8 @@ pub fn prevalidate_change(payload: &Bytes, limits: &ChangeLimits) -> Result<Chan
     let operations = columns.walk(
         &mut reader,
         &ColumnLimits {
-            rows_max: limits.operations_max as u64,
-            key_bytes_max: limits.key_bytes_max,
+            rows_max: limits.operations_max,
+            key_bytes_max: as_size(limits.key_bytes_max),
             inflated_bytes_max: 0,
         },
     )?;
@@ -148,6 +146,11 @@ pub fn prevalidate_document(bytes: &Bytes) -> Result<DocumentHeader, IngestError
     changes.walk(&mut reader, &limits)?;
     operations.walk(&mut reader, &limits)?;
     Ok(DocumentHeader { heads })
+}
+
+/// On a machine with small addresses, a larger limit is no limit.
+fn as_size(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
 fn read_actor<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], IngestError> {

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
 
 use headwater_storage::{
-    ChangeRecord, CollectionName, Commit, CommitDurability, Direction, EntityId, EntityWrite, NewChange,
-    Outbox, OutboxSeq, PayloadKind, Position, Refusal, SetAside, SpaceId,
+    ChangeHash, ChangeRecord, CollectionName, Commit, CommitDurability, Direction, EntityId, EntityWrite,
+    NewChange, Outbox, OutboxSeq, PayloadKind, Position, Refusal, SetAside, SpaceId,
 };
 
 use super::cache::DocumentCache;
@@ -69,7 +69,23 @@ impl Replica {
     ///
     /// # Errors
     /// Only when the store fails. A change that cannot be used is set aside, and the others are merged.
-    pub fn merge(&self, space: SpaceId, request: MergeRequest) -> Result<Merged, MergeError> {
+    pub fn merge(&self, space: SpaceId, mut request: MergeRequest) -> Result<Merged, MergeError> {
+        let mut merged = Merged::default();
+        // A verdict is about what came before it, so everything before it is merged first. The position comes last.
+        while let Some(at) = request.records.iter().position(|record| record.kind == PayloadKind::Verdict) {
+            let after = request.records.split_off(at + 1);
+            let verdict = request.records.pop();
+            let before = std::mem::replace(&mut request.records, after);
+            merged.add(self.merge_changes(space, MergeRequest { records: before, position: None })?);
+            if let Some(verdict) = verdict {
+                merged.set_aside += self.judge(space, verdict)?;
+            }
+        }
+        merged.add(self.merge_changes(space, request)?);
+        Ok(merged)
+    }
+
+    fn merge_changes(&self, space: SpaceId, request: MergeRequest) -> Result<Merged, MergeError> {
         let now_ms = self.now_ms();
         let mut merged = Merged::default();
         let mut commit = Commit::new(space, now_ms);
@@ -177,7 +193,7 @@ impl Replica {
             Ok(document) => document,
             Err(error) => return Ok(Outcome::none_usable(changes, &error)),
         };
-        let mut seen = HashSet::with_capacity(changes.len());
+        let mut seen = self.left_out(space, entity)?;
         changes.retain(|(record, _)| !document.contains(&record.hash) && seen.insert(record.hash));
         if cfg!(bug = "early-change-dropped") {
             changes.retain(|(_, change)| {
@@ -215,6 +231,23 @@ impl Replica {
     }
 }
 
+impl Replica {
+    /// The changes of an entity that everybody leaves out.
+    fn left_out(&self, space: SpaceId, entity: EntityId) -> Result<HashSet<ChangeHash>, MergeError> {
+        let aside = self.store().set_aside_of(space, entity)?;
+        let left_out = aside.into_iter().filter(|aside| aside.direction == Direction::Quarantined);
+        Ok(left_out.map(|aside| aside.record.hash).collect())
+    }
+}
+
+impl Merged {
+    fn add(&mut self, other: Merged) {
+        self.applied += other.applied;
+        self.duplicates += other.duplicates;
+        self.set_aside += other.set_aside;
+    }
+}
+
 impl Outcome {
     fn none_usable(changes: Vec<Incoming>, error: &IngestError) -> Outcome {
         let culprits = changes.into_iter().map(|(record, _)| (record, error.clone())).collect();
@@ -241,7 +274,11 @@ impl Applied {
 
 /// Applies changes and shows the result. On an error the document is unusable.
 fn try_apply(document: &mut Document, changes: &[Incoming], base: &View) -> Result<View, IngestError> {
+    let waiting = document.waiting_len();
     document.apply_checked(changes.iter().map(|(_, change)| change.clone()).collect())?;
+    if document.waiting_len() > waiting.max(WAITING_MAX) {
+        return Err(too_many_wait());
+    }
     let stamps = changes.iter().map(|(_, change)| (change.time_ms, change.header.actor.as_ref()));
     base.advance(document, stamps).map_err(|error| IngestError::DoesNotApply(error.to_string()))
 }
@@ -254,6 +291,10 @@ fn one_by_one(
 ) -> (View, Vec<Incoming>, Culprits) {
     let (mut view, mut kept, mut culprits) = (base, Vec::with_capacity(changes.len()), Vec::new());
     for incoming in changes {
+        if document.waiting_len() >= WAITING_MAX && !document.is_ready(&incoming.1) {
+            culprits.push((incoming.0, too_many_wait()));
+            continue;
+        }
         let mut scratch = document.clone();
         match try_apply(&mut scratch, std::slice::from_ref(&incoming), &view) {
             Ok(after) => {
@@ -266,7 +307,15 @@ fn one_by_one(
     (view, kept, culprits)
 }
 
-fn set_aside(record: ChangeRecord, error: &IngestError, time_ms: u64) -> SetAside {
+/// What waits is kept in memory with its document, and a peer could make it any number.
+const WAITING_MAX: usize = 256;
+
+fn too_many_wait() -> IngestError {
+    let (count, limit) = (WAITING_MAX as u64 + 1, WAITING_MAX as u64);
+    IngestError::TooMany { what: "changes of its entity that wait for others", count, limit }
+}
+
+pub(super) fn set_aside(record: ChangeRecord, error: &IngestError, time_ms: u64) -> SetAside {
     let reason = Refusal { code: REFUSED_BY_INGEST, message: error.to_string() };
     SetAside { record, direction: Direction::FromRelay, reason, time_ms }
 }

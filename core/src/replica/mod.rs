@@ -7,6 +7,7 @@ mod cache;
 mod collection;
 mod dynamic;
 mod error;
+mod judge;
 mod merge;
 mod mutate;
 mod receipt;
@@ -94,7 +95,8 @@ pub struct Replica {
 struct Inner {
     store: ReplicaStore,
     environment: Box<dyn Environment>,
-    actor: [u8; ACTOR_BYTES],
+    /// Who makes the local changes. New in each opening, and when the relay leaves out changes of it.
+    actor: Mutex<[u8; ACTOR_BYTES]>,
     /// Held through every write and merge, so that a document and its stored changes never part. A std mutex, because nothing
     /// awaits while holding it.
     documents: Mutex<DocumentCache>,
@@ -146,11 +148,7 @@ impl Replica {
     }
 
     fn new(store: ReplicaStore, environment: impl Environment) -> Replica {
-        let mut actor = [0; ACTOR_BYTES];
-        actor[..16].copy_from_slice(store.device_id().as_bytes());
-        if !cfg!(bug = "actor-reused") {
-            actor[16..].copy_from_slice(&environment.random().to_be_bytes()[..8]);
-        }
+        let actor = Mutex::new(new_actor(&store, &environment));
         let inner = Inner {
             store,
             environment: Box::new(environment),
@@ -246,6 +244,16 @@ impl From<&str> for SpaceRef {
     fn from(name: &str) -> SpaceRef {
         SpaceRef(SpaceId::from_name(name))
     }
+}
+
+/// An actor that nobody had before: a copied or restored file never goes on with another's numbers.
+fn new_actor(store: &ReplicaStore, environment: &dyn Environment) -> [u8; ACTOR_BYTES] {
+    let mut actor = [0; ACTOR_BYTES];
+    actor[..16].copy_from_slice(store.device_id().as_bytes());
+    if !cfg!(bug = "actor-reused") {
+        actor[16..].copy_from_slice(&environment.random().to_be_bytes()[..8]);
+    }
+    actor
 }
 
 fn new_replica(environment: &impl Environment) -> NewReplica {

@@ -11,7 +11,7 @@ use headwater_storage::{
 };
 
 use super::watch::{Origin, Patch};
-use super::{EditError, ReadError, Receipt, Replica};
+use super::{ACTOR_BYTES, EditError, ReadError, Receipt, Replica, new_actor};
 use crate::document::{Document, Genesis, LocalEdit, Tombstone, View, WriteError};
 use crate::ingest::IngestError;
 use crate::model::Map;
@@ -142,7 +142,7 @@ impl Replica {
             before: &before,
             after: &after,
         };
-        let made = document.edit(&self.inner.actor, now_ms as i64, &edit)?;
+        let made = document.edit(&self.actor(), now_ms as i64, &edit)?;
         let stamp = made.as_ref().map(|made| (made.time_ms, made.actor.clone()));
         changes.extend(made.map(|made| (made.hash, made.payload)));
         if changes.is_empty() {
@@ -163,6 +163,15 @@ impl Replica {
         self.inner.documents_loaded.fetch_add(1, Ordering::Relaxed);
         let changes = self.store().changes(space, entity)?;
         Ok(Document::from_changes(changes.into_iter().map(|change| change.payload)))
+    }
+
+    fn actor(&self) -> [u8; ACTOR_BYTES] {
+        *self.inner.actor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn renew_actor(&self) {
+        let actor = new_actor(self.store(), self.inner.environment.as_ref());
+        *self.inner.actor.lock().unwrap_or_else(PoisonError::into_inner) = actor;
     }
 
     pub(super) fn notify(&self, patch: Option<Patch>) {

@@ -223,7 +223,7 @@ impl RelaySession {
             // The feed can hold changes that would never fit into this client's frames, and it would wait for them forever.
             let message = format!(
                 "frames must have room for a change of {} bytes",
-                self.config.limits.change_bytes_max
+                self.config.limits.change.change_bytes_max
             );
             return Err(Fatal::new(ErrorCode::LimitsUnusable, message));
         }

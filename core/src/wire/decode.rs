@@ -144,21 +144,12 @@ fn check_size(bytes: u64, limits: &Limits) -> Result<(), DecodeError> {
 fn decode_limits(reader: &mut Reader<'_>) -> Result<Limits, DecodeError> {
     // A limit that is not there is one that the other side does not know, so that this version's default is as good as any.
     let mut limits = Limits::default();
+    let mut known = limits.negotiated_mut();
     reader.map(|key, reader| {
-        let limit = match key {
-            0 => &mut limits.frame_bytes_max,
-            1 => &mut limits.change_bytes_max,
-            2 => &mut limits.push_changes_max,
-            3 => &mut limits.in_flight_bytes_max,
-            4 => &mut limits.in_flight_pushes_max,
-            5 => &mut limits.spaces_max,
-            6 => &mut limits.reconcile_entities_max,
-            7 => &mut limits.heads_page_max,
-            8 => &mut limits.fetch_entities_max,
-            9 => &mut limits.batch_inflated_bytes_max,
-            _ => return Ok(Taken::No),
+        let Some(limit) = usize::try_from(key).ok().and_then(|key| known.get_mut(key)) else {
+            return Ok(Taken::No);
         };
-        *limit = reader.u64()?;
+        **limit = reader.u64()?;
         Ok(Taken::Yes)
     })?;
     Ok(limits)

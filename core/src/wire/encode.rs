@@ -231,18 +231,7 @@ fn encode_result(out: &mut minicbor::Encoder<Vec<u8>>, result: &AckResult) {
 }
 
 fn encode_limits(out: &mut FrameWriter, key: u8, limits: &Limits) {
-    let values = [
-        limits.frame_bytes_max,
-        limits.change_bytes_max,
-        limits.push_changes_max,
-        limits.in_flight_bytes_max,
-        limits.in_flight_pushes_max,
-        limits.spaces_max,
-        limits.reconcile_entities_max,
-        limits.heads_page_max,
-        limits.fetch_entities_max,
-        limits.batch_inflated_bytes_max,
-    ];
+    let values = limits.negotiated();
     let map = out.field(key);
     written(map.map(values.len() as u64));
     for (key, value) in values.into_iter().enumerate() {

@@ -112,6 +112,10 @@ error_codes! {
     35 WrongCollection Never,
     /// The change names an actor that belongs to someone else. It cannot be accepted.
     36 ForeignActor Never,
+    /// Another change of the same actor has this change's number already. It cannot be accepted.
+    37 NumberTaken Never,
+    /// The change, or one that it depends on, is in quarantine: with it, the entity would not load any more. The message says why.
+    38 Quarantined Never,
     /// The store cannot read or write just now. Try again later.
     50 StoreUnavailable Later,
     /// There is too much to do just now. Try again later.

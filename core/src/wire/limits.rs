@@ -3,6 +3,8 @@
 use thiserror::Error;
 
 use super::ErrorCode;
+use super::schema::LIMITS;
+use crate::ingest::ChangeLimits;
 
 /// What a frame needs apart from its changes, in bytes: an upper bound. Its seal is part of it.
 pub const FRAME_OVERHEAD_BYTES: u64 = 1024;
@@ -28,8 +30,8 @@ pub struct Limits {
     pub dead_after_ms: u64,
     /// One frame with its seal, in bytes: one message of the socket.
     pub frame_bytes_max: u64,
-    /// One change's payload, in bytes.
-    pub change_bytes_max: u64,
+    /// What one change may cost.
+    pub change: ChangeLimits,
     /// Changes in one push.
     pub push_changes_max: u64,
     /// Bytes of frames with their seals under way in one direction of one connection: pushed and not acknowledged, or sent and not seen.
@@ -56,7 +58,7 @@ impl Default for Limits {
             ping_interval_ms: 25_000,
             dead_after_ms: 60_000,
             frame_bytes_max: 1 << 20,
-            change_bytes_max: 256 << 10,
+            change: ChangeLimits::default(),
             push_changes_max: 256,
             in_flight_bytes_max: 4 << 20,
             in_flight_pushes_max: 16,
@@ -93,32 +95,56 @@ impl Limits {
     ///
     /// What is not negotiated stays this side's own.
     pub fn agreed_with(&self, peer: &Limits) -> Result<Limits, UnusableLimits> {
-        let agreed = Limits {
-            frame_bytes_max: self.frame_bytes_max.min(peer.frame_bytes_max),
-            change_bytes_max: self.change_bytes_max.min(peer.change_bytes_max),
-            push_changes_max: self.push_changes_max.min(peer.push_changes_max),
-            in_flight_bytes_max: self.in_flight_bytes_max.min(peer.in_flight_bytes_max),
-            in_flight_pushes_max: self.in_flight_pushes_max.min(peer.in_flight_pushes_max),
-            spaces_max: self.spaces_max.min(peer.spaces_max),
-            reconcile_entities_max: self.reconcile_entities_max.min(peer.reconcile_entities_max),
-            heads_page_max: self.heads_page_max.min(peer.heads_page_max),
-            fetch_entities_max: self.fetch_entities_max.min(peer.fetch_entities_max),
-            batch_inflated_bytes_max: self.batch_inflated_bytes_max.min(peer.batch_inflated_bytes_max),
-            ..*self
-        };
+        let mut agreed = *self;
+        for (mine, theirs) in agreed.negotiated_mut().into_iter().zip(peer.negotiated()) {
+            *mine = theirs.min(*mine);
+        }
         agreed.usable()?;
         Ok(agreed)
     }
 
+    /// The limits that travel, in the order of their keys; see [`LIMITS`](super::schema::LIMITS).
+    pub fn negotiated(mut self) -> [u64; LIMITS.len()] {
+        self.negotiated_mut().map(|limit| *limit)
+    }
+
+    pub(super) fn negotiated_mut(&mut self) -> [&mut u64; LIMITS.len()] {
+        let change = &mut self.change;
+        [
+            &mut self.frame_bytes_max,
+            &mut change.change_bytes_max,
+            &mut self.push_changes_max,
+            &mut self.in_flight_bytes_max,
+            &mut self.in_flight_pushes_max,
+            &mut self.spaces_max,
+            &mut self.reconcile_entities_max,
+            &mut self.heads_page_max,
+            &mut self.fetch_entities_max,
+            &mut self.batch_inflated_bytes_max,
+            &mut change.inflated_bytes_max,
+            &mut change.operations_max,
+            &mut change.deps_max,
+            &mut change.operation_number_max,
+            &mut change.operation_ahead_max,
+            &mut change.key_bytes_max,
+        ]
+    }
+
     /// The largest payload that fits into a frame of its own.
     pub fn payload_bytes_max(&self) -> u64 {
-        self.change_bytes_max.min(self.frame_bytes_max.saturating_sub(FRAME_OVERHEAD_BYTES))
+        self.change.change_bytes_max.min(self.frame_bytes_max.saturating_sub(FRAME_OVERHEAD_BYTES))
     }
 
     fn usable(&self) -> Result<(), UnusableLimits> {
         let floors = [
             ("frame_bytes_max", self.frame_bytes_max, self.hello_bytes_max.max(4 << 10)),
-            ("change_bytes_max", self.change_bytes_max, 1 << 10),
+            ("change_bytes_max", self.change.change_bytes_max, 1 << 10),
+            ("change_inflated_bytes_max", self.change.inflated_bytes_max, self.change.change_bytes_max),
+            ("change_operations_max", self.change.operations_max, 100),
+            ("change_deps_max", self.change.deps_max, 16),
+            ("operation_number_max", self.change.operation_number_max, 1 << 20),
+            ("operation_ahead_max", self.change.operation_ahead_max, 1 << 10),
+            ("key_bytes_max", self.change.key_bytes_max, 64),
             ("push_changes_max", self.push_changes_max, 1),
             ("in_flight_bytes_max", self.in_flight_bytes_max, self.frame_bytes_max),
             ("in_flight_pushes_max", self.in_flight_pushes_max, 1),

@@ -246,7 +246,7 @@ pub const FRAMES: &[FrameSchema] = &[
 ];
 
 /// The limits that travel, by their key in the map of limits.
-pub const LIMITS: &[(u8, &str)] = &[
+pub const LIMITS: [(u8, &str); 16] = [
     (0, "frame_bytes_max"),
     (1, "change_bytes_max"),
     (2, "push_changes_max"),
@@ -257,6 +257,12 @@ pub const LIMITS: &[(u8, &str)] = &[
     (7, "heads_page_max"),
     (8, "fetch_entities_max"),
     (9, "batch_inflated_bytes_max"),
+    (10, "change_inflated_bytes_max"),
+    (11, "change_operations_max"),
+    (12, "change_deps_max"),
+    (13, "operation_number_max"),
+    (14, "operation_ahead_max"),
+    (15, "key_bytes_max"),
 ];
 
 /// The frame with this number.

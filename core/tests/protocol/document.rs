@@ -165,18 +165,7 @@ fn every_limit_is_in_the_document_with_its_default() {
         .map(|cells| (cells[0].clone(), cells[1].clone(), cells[2].clone()))
         .collect();
     let defaults = Limits::default();
-    let values = [
-        defaults.frame_bytes_max,
-        defaults.change_bytes_max,
-        defaults.push_changes_max,
-        defaults.in_flight_bytes_max,
-        defaults.in_flight_pushes_max,
-        defaults.spaces_max,
-        defaults.reconcile_entities_max,
-        defaults.heads_page_max,
-        defaults.fetch_entities_max,
-        defaults.batch_inflated_bytes_max,
-    ];
+    let values = defaults.negotiated();
     let coded: Vec<(String, String, String)> = LIMITS
         .iter()
         .zip(values)

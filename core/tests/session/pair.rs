@@ -208,7 +208,13 @@ pub(crate) fn new_feed() -> RedbFeed {
 }
 
 pub(crate) fn append(feed: &RedbFeed, epoch: u8, records: Vec<ChangeRecord>) -> Appended {
-    let entries = records.into_iter().map(|record| FeedEntry { deps: deps(&record), record }).collect();
+    let entries = records
+        .into_iter()
+        .map(|record| {
+            let deps = deps(&record);
+            FeedEntry::new(record, deps)
+        })
+        .collect();
     let append = Append {
         space: space(),
         origin: DeviceId::from_bytes([8; 16]),
@@ -556,7 +562,10 @@ impl Pair {
                 for (index, record) in entries.into_iter().enumerate() {
                     match self.faults.refuse.get(&record.entity) {
                         Some(code) => refused.push((index, *code, "refused on purpose".to_owned())),
-                        None => taken.push(FeedEntry { deps: deps(&record), record }),
+                        None => taken.push({
+                            let deps = deps(&record);
+                            FeedEntry::new(record, deps)
+                        }),
                     }
                 }
                 let append = Append {

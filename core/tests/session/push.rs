@@ -1,5 +1,6 @@
 //! The outbox on its way to the relay.
 
+use headwater::ingest::ChangeLimits;
 use headwater::sync::client::{ClientConfig, Event, Input};
 use headwater::sync::relay::RelayConfig;
 use headwater::wire::{AckResult, ErrorCode, Frame, Limits};
@@ -131,7 +132,10 @@ fn a_change_above_the_limit_is_refused_here_and_the_rest_goes_on() {
         replica.write(change(1, 0));
         replica.write(sized_change(2, 0, bytes));
         replica.write(change(3, 0));
-        let limits = Limits { change_bytes_max: 2_048, ..Limits::default() };
+        let limits = Limits {
+            change: ChangeLimits { change_bytes_max: 2_048, ..ChangeLimits::default() },
+            ..Limits::default()
+        };
         let config = client_config(&replica);
         let relay = RelayConfig { limits, ..RelayConfig::default() };
         let mut pair = Pair::with(new_feed(), replica, config, relay);

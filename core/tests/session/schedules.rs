@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use headwater::ingest::ChangeLimits;
 use headwater::sync::client::{ClientConfig, Input};
 use headwater::sync::relay::RelayConfig;
 use headwater::wire::Limits;
@@ -24,7 +25,7 @@ fn pair(feed: headwater_storage::RedbFeed, replica: FakeReplica, narrow: u64) ->
         let frame_bytes_max = 8 << 10;
         Limits {
             frame_bytes_max,
-            change_bytes_max: 2 << 10,
+            change: ChangeLimits { change_bytes_max: 2 << 10, ..ChangeLimits::default() },
             in_flight_bytes_max: 2 * frame_bytes_max,
             in_flight_pushes_max: 2,
             push_changes_max: 3,

@@ -1,5 +1,6 @@
 //! What is under way has a bound in both directions.
 
+use headwater::ingest::ChangeLimits;
 use headwater::sync::client::ClientConfig;
 use headwater::sync::relay::RelayConfig;
 use headwater::wire::{ErrorCode, Frame, Limits, Push};
@@ -9,7 +10,7 @@ use crate::pair::{FakeReplica, Pair, append, client_config, new_feed, sized_chan
 fn narrow() -> RelayConfig {
     let limits = Limits {
         frame_bytes_max: 16 << 10,
-        change_bytes_max: 4 << 10,
+        change: ChangeLimits { change_bytes_max: 4 << 10, ..ChangeLimits::default() },
         in_flight_bytes_max: 32 << 10,
         ..Limits::default()
     };

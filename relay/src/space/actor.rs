@@ -3,6 +3,7 @@
 //! Whatever arrives while an append is being made durable goes into the next one.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use headwater::ingest::ChangeLimits;
@@ -11,12 +12,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::inbox::{ConnectionId, Inbox};
 use super::machine::{Push, SpaceMachine};
+use crate::examiner::News;
 
 pub(crate) type SpaceHandle = mpsc::Sender<Mail>;
 
 #[derive(Clone)]
 pub(crate) struct ActorConfig {
     pub(crate) store: FeedStore,
+    /// Told of every append.
+    pub(crate) news: Arc<News>,
     pub(crate) change: ChangeLimits,
     pub(crate) queue_pushes_max: usize,
     pub(crate) append_changes_max: usize,
@@ -93,6 +97,7 @@ impl Actor {
                         tracing::error!(space = %self.space, %error, "an append failed");
                     }
                     self.machine.end_append(appended.ok());
+                    self.config.news.of(self.space);
                 }
             }
         }

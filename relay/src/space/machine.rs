@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headwater::ingest::{ChangeLimits, IngestError, check_record};
+use headwater::ingest::{ChangeHeader, ChangeLimits, IngestError, check_record};
 use headwater::sync::relay::{Author, encode_live};
 use headwater::wire::ErrorCode;
-use headwater_storage::{Append, Appended, ChangeRecord, DeviceId, FeedEntry, FeedEpoch, SpaceId};
+use headwater_storage::{
+    Append, Appended, ChangeRecord, DeviceId, FeedEntry, FeedEpoch, Judgement, Numbers, SpaceId,
+};
 
 use super::inbox::{ConnectionId, Inbox, Message};
 
@@ -40,10 +42,29 @@ pub struct Push {
     pub device: DeviceId,
     /// The client's number for this push.
     pub push_id: u64,
-    /// The changes.
-    pub entries: Vec<ChangeRecord>,
+    /// What it pushes.
+    pub entries: Entries,
     /// Where the answer goes; the connection need not be subscribed.
     pub answer: Inbox,
+}
+
+/// What a push holds.
+#[derive(Debug)]
+pub enum Entries {
+    /// Changes of a client, still to be checked.
+    Changes(Vec<ChangeRecord>),
+    /// A verdict of this relay on changes that it took before.
+    Verdict(ChangeRecord, Judgement),
+}
+
+impl Entries {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Entries::Changes(changes) => changes.len(),
+            Entries::Verdict(..) => 1,
+        }
+    }
 }
 
 /// A push whose changes were checked.
@@ -104,7 +125,13 @@ impl SpaceMachine {
         let mut appends = Vec::with_capacity(self.waiting.len());
         for push in std::mem::take(&mut self.waiting) {
             let Push { connection, device, push_id, entries, answer } = push;
-            let (entries, refused) = self.check(entries);
+            let (entries, refused) = match entries {
+                Entries::Changes(records) => self.check(records),
+                Entries::Verdict(record, judgement) => {
+                    let judgement = Some(judgement);
+                    (vec![FeedEntry { judgement, ..FeedEntry::new(record, Vec::new()) }], Vec::new())
+                }
+            };
             let has_entries = !entries.is_empty();
             if has_entries {
                 let (space, epoch_if_new) = (self.space, new_epoch());
@@ -142,11 +169,19 @@ impl SpaceMachine {
         let mut refused = Vec::new();
         for (index, record) in records.into_iter().enumerate() {
             match check_record(&record, &self.limits) {
-                Ok(change) => entries.push(FeedEntry { deps: change.header.deps, record }),
+                Ok(change) => entries.push(self.entry(record, change.header)),
                 Err(error) => refused.push((index, code_of(&error), error.to_string())),
             }
         }
         (entries, refused)
+    }
+
+    fn entry(&self, record: ChangeRecord, header: ChangeHeader) -> FeedEntry {
+        let last_op = header.max_op();
+        let ChangeHeader { deps, actor: author, seq: number, start_op: first_op, .. } = header;
+        let numbers =
+            Numbers { author, number, first_op, last_op, ahead_max: self.limits.operation_ahead_max };
+        FeedEntry { numbers: Some(numbers), ..FeedEntry::new(record, deps) }
     }
 
     fn fan_out(&self, author: ConnectionId, appended: &Appended) {
@@ -164,7 +199,8 @@ impl SpaceMachine {
     }
 }
 
-fn code_of(error: &IngestError) -> ErrorCode {
+/// The code under which a change is refused that the ingest checks turned down.
+pub(crate) fn code_of(error: &IngestError) -> ErrorCode {
     match error {
         IngestError::TooLarge { .. } => ErrorCode::ChangeTooLarge,
         IngestError::WrongHash { .. } => ErrorCode::HashMismatch,

@@ -9,4 +9,5 @@ mod machine;
 
 pub(crate) use self::actor::{ActorConfig, Mail, SpaceHandle, start};
 pub use self::inbox::{ConnectionId, Delivery, Inbox, InboxReceiver, Message};
-pub use self::machine::{Push, SpaceMachine};
+pub(crate) use self::machine::code_of;
+pub use self::machine::{Entries, Push, SpaceMachine};

@@ -1,109 +1,13 @@
 //! Clients that send what they must not. Each is closed with the reason, and nobody else notices.
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
-use headwater::wire::{
-    ErrorCode, Frame, Hello, Limits, Open, OpenMode, Ping, Push, SEAL_BYTES, Seal, Severity, SyncMessage,
-};
-use headwater::{ConnectOptions, Connection, DeviceId, EntityId, Patches, Replica};
+use headwater::wire::{ErrorCode, Frame, Limits, Open, OpenMode, Ping, Push, SEAL_BYTES, Seal, SyncMessage};
+use headwater::{ConnectOptions, Connection, EntityId, Patches, Replica};
 use headwater_storage::{CollectionName, Position};
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+use crate::raw::{Ending, Raw, Sent, hello};
 use crate::running::{PATIENCE, Relay, SPACE, assert_equal, numbered, read_feed, space};
-
-/// A socket without the care of a real client.
-struct Raw {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    sending: Seal,
-    receiving: Seal,
-}
-
-/// What such a client sends.
-enum Sent {
-    /// Bytes with a seal that fits, whatever they are.
-    Sealed(Bytes),
-    /// A message as it is.
-    Bare(Message),
-}
-
-/// How the relay ended a connection.
-#[derive(Debug, Default)]
-struct Ending {
-    error: Option<ErrorCode>,
-    close_code: Option<u16>,
-}
-
-impl Raw {
-    async fn connect(relay: &Relay) -> Raw {
-        let (socket, _) = connect_async(format!("{}/sync", relay.url())).await.unwrap();
-        Raw { socket, sending: Seal::default(), receiving: Seal::default() }
-    }
-
-    async fn greeted(relay: &Relay) -> Raw {
-        let mut raw = Raw::connect(relay).await;
-        raw.send(&hello()).await;
-        assert!(matches!(raw.frame().await, Frame::Welcome(_)));
-        raw
-    }
-
-    async fn send(&mut self, frame: &Frame) {
-        self.send_any(Sent::Sealed(frame.encode())).await;
-    }
-
-    async fn send_any(&mut self, sent: Sent) {
-        let message = match sent {
-            Sent::Sealed(frame) => Message::Binary(self.sending.seal(&frame)),
-            Sent::Bare(message) => message,
-        };
-        self.socket.send(message).await.unwrap();
-    }
-
-    fn open(&mut self, message: &[u8]) -> Frame {
-        Frame::decode(self.receiving.open(message).unwrap(), &Limits::default()).unwrap()
-    }
-
-    async fn frame(&mut self) -> Frame {
-        loop {
-            match tokio::time::timeout(PATIENCE, self.socket.next()).await.unwrap().unwrap().unwrap() {
-                Message::Binary(bytes) => return self.open(&bytes),
-                Message::Close(frame) => panic!("closed: {frame:?}"),
-                _ => {}
-            }
-        }
-    }
-
-    /// Reads until the relay has closed the connection.
-    async fn ending(mut self) -> Ending {
-        let mut ending = Ending::default();
-        while let Some(Ok(message)) = tokio::time::timeout(PATIENCE, self.socket.next()).await.unwrap() {
-            match message {
-                Message::Binary(bytes) => {
-                    if let Frame::Error(error) = self.open(&bytes) {
-                        assert_eq!(error.severity, Severity::Fatal);
-                        ending.error = Some(error.code);
-                    }
-                }
-                Message::Close(frame) => ending.close_code = frame.map(|frame| frame.code.into()),
-                _ => {}
-            }
-        }
-        ending
-    }
-}
-
-fn hello() -> Frame {
-    Frame::Hello(Hello {
-        version_min: 1,
-        version_max: 1,
-        device: DeviceId::from_bytes([6; 16]),
-        client_name: "hostile".into(),
-        client_version: "1".into(),
-        token: None,
-        limits: Limits::default(),
-    })
-}
 
 /// Two devices that are connected to the same space all the time.
 struct Others {

@@ -8,6 +8,8 @@ mod data;
 mod fan_out;
 mod hostile;
 mod opening;
+mod quarantine;
+mod raw;
 mod reconnect;
 mod refused;
 mod restore;

@@ -10,7 +10,9 @@ use crate::running::{PATIENCE, Relay, SPACE, numbered, space, sync};
 async fn a_refused_change_is_set_aside_and_blocks_nothing_else() {
     // Would stop a device's sync for ever at the first change that the relay does not take.
     let directory = tempfile::tempdir().unwrap();
-    let relay = Relay::start_with(directory.path(), |config| config.change.change_bytes_max = 10_000).await;
+    let relay =
+        Relay::start_with(directory.path(), |config| config.session.limits.change.change_bytes_max = 10_000)
+            .await;
     let [a, b] = ["a", "b"].map(|name| Replica::open(directory.path().join(name)).unwrap());
     let lists = a.space(SPACE).dynamic("lists").unwrap();
     let before = lists.insert(numbered(1)).unwrap();
@@ -38,7 +40,9 @@ async fn a_refused_change_is_set_aside_and_blocks_nothing_else() {
 async fn an_edit_of_an_entity_whose_change_was_refused_does_not_block_a_sync() {
     // Would leave every later sync of the device hanging or failing, because such an edit can never go.
     let directory = tempfile::tempdir().unwrap();
-    let relay = Relay::start_with(directory.path(), |config| config.change.change_bytes_max = 10_000).await;
+    let relay =
+        Relay::start_with(directory.path(), |config| config.session.limits.change.change_bytes_max = 10_000)
+            .await;
     let [a, b] = ["a", "b"].map(|name| Replica::open(directory.path().join(name)).unwrap());
     let lists = a.space(SPACE).dynamic("lists").unwrap();
     let large = lists.insert(Map::from([("text".into(), Value::Str("x".repeat(20_000)))])).unwrap();

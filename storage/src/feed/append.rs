@@ -3,12 +3,14 @@
 //! What later entries of the transaction have to see (heads of feeds, entities, known changes) is gathered in memory and
 //! written once at the end, in key order: random keys cost redb several times what ordered ones do.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::tables::{self, EntityState, Links, SpaceState};
-use super::{Append, Appended, FeedEntry, FeedRow, Placement};
+use super::{Append, Appended, FeedEntry, FeedRow, Judgement, Numbers, Placement};
+use crate::change::ChangeRecord;
 use crate::error::StoreError;
 use crate::file::META;
 use crate::id::{ChangeHash, EntityId, SpaceId};
@@ -27,9 +29,12 @@ pub(super) fn append_all(txn: &WriteTransaction, appends: Vec<Append>) -> Result
         feed: txn.open_table(tables::FEED)?,
         known: txn.open_table(tables::KNOWN)?,
         entities: txn.open_table(tables::ENTITIES)?,
+        authors: txn.open_table(tables::AUTHORS)?,
+        quarantine: txn.open_table(tables::QUARANTINE)?,
         spaces: txn.open_table(tables::SPACES)?,
         new_known: BTreeMap::new(),
         new_entities: BTreeMap::new(),
+        new_authors: BTreeMap::new(),
         new_spaces: BTreeMap::new(),
     };
     let appended =
@@ -42,11 +47,15 @@ struct Batch<'t> {
     feed: Table<'t, &'static [u8; 12], &'static [u8]>,
     known: Table<'t, &'static [u8; 52], &'static [u8; 8]>,
     entities: Table<'t, &'static [u8; 20], &'static [u8]>,
+    authors: Table<'t, &'static [u8], u64>,
+    quarantine: Table<'t, &'static [u8; 52], &'static [u8]>,
     spaces: Table<'t, &'static [u8; 16], &'static [u8; 60]>,
     /// space number, entity, hash -> seq.
     new_known: BTreeMap<[u8; 52], u64>,
     /// space number, entity -> its state, and its last seq before this transaction (0 if it is new).
     new_entities: BTreeMap<[u8; 20], (EntityState, u64)>,
+    /// space number, entity, author -> the number of its last change; for no author, the highest operation number.
+    new_authors: BTreeMap<Vec<u8>, u64>,
     /// space -> its state, and whether it has to be written. Ordered, so that the same appends make the same file.
     new_spaces: BTreeMap<SpaceId, (SpaceState, bool)>,
 }
@@ -66,23 +75,24 @@ impl Batch<'_> {
         let before = state.head;
         let mut placements = Vec::with_capacity(entries.len());
         let mut rows = Vec::new();
-        for FeedEntry { record, deps } in entries {
-            let known = self.seq(state.number, record.entity, record.hash)?;
-            if let Some(seq) = known.filter(|_| !cfg!(bug = "no-dedup")) {
-                placements.push(Placement::Duplicate(Seq::new(seq)));
-                continue;
-            }
-            let missing = self.missing(state.number, record.entity, &deps)?;
-            if !missing.is_empty() && !cfg!(bug = "deps-not-checked") {
-                placements.push(Placement::MissingDeps(missing));
+        for entry in entries {
+            if let Some(placement) = self.refuse(state.number, &entry)? {
+                placements.push(placement);
                 continue;
             }
             if state.head.seq == Seq::MAX {
                 return Err(StoreError::Exhausted);
             }
+            let FeedEntry { record, deps, numbers, judgement } = entry;
             state.head = state.head.extended(record.entity, record.hash);
             let row = FeedRow { seq: state.head.seq, origin, record };
-            self.insert(&state, &row, &deps, received_ms)?;
+            match &judgement {
+                Some(judgement) => self.judge(&state, &row, judgement, received_ms)?,
+                None => self.insert(&state, &row, &deps, received_ms)?,
+            }
+            if let Some(numbers) = numbers {
+                self.count(state.number, row.record.entity, &numbers)?;
+            }
             placements.push(Placement::Accepted(row.seq));
             rows.push(row);
         }
@@ -92,18 +102,87 @@ impl Batch<'_> {
         Ok(Appended { space, placements, before, head: state.head, rows })
     }
 
-    fn insert(
+    /// What becomes of an entry that is not stored. `None`: it is to be stored.
+    fn refuse(&mut self, space: u32, entry: &FeedEntry) -> Result<Option<Placement>, StoreError> {
+        let FeedEntry { record, deps, numbers, judgement } = entry;
+        let entity = record.entity;
+        let known = self.seq(space, entity, record.hash)?;
+        if let Some(judgement) = judgement {
+            let last = self.entity(space, record)?.last;
+            return Ok((known.is_some() || last != judgement.last.get()).then_some(Placement::Stale));
+        }
+        for hash in deps.iter().chain([&record.hash]) {
+            if let Some(value) = self.quarantine.get(&change_key(space, entity, *hash))? {
+                let (_, _, reason) = tables::parse_quarantine(value.value())?;
+                return Ok(Some(Placement::Quarantined { hash: *hash, reason }));
+            }
+        }
+        if let Some(seq) = known.filter(|_| !cfg!(bug = "no-dedup")) {
+            return Ok(Some(Placement::Duplicate(Seq::new(seq))));
+        }
+        let missing = self.missing(space, entity, deps)?;
+        if !missing.is_empty() && !cfg!(bug = "deps-not-checked") {
+            return Ok(Some(Placement::MissingDeps(missing)));
+        }
+        let Some(numbers) = numbers else { return Ok(None) };
+        let highest = self.number_of(space, entity, &[])?;
+        if highest.is_none() && self.entity(space, record)?.count > 0 {
+            // Some of its changes came without numbers, so nobody knows what comes next.
+            return Ok(None);
+        }
+        let expected = self.number_of(space, entity, &numbers.author)?.unwrap_or(0).saturating_add(1);
+        if numbers.number != expected && !cfg!(bug = "numbers-not-checked") {
+            return Ok(Some(Placement::Misnumbered { expected }));
+        }
+        let first_op_max = highest.unwrap_or(0).saturating_add(numbers.ahead_max);
+        Ok((numbers.first_op > first_op_max).then_some(Placement::TooFarAhead { first_op_max }))
+    }
+
+    /// The number of an author's last change; for no author, the entity's highest operation number.
+    fn number_of(&self, space: u32, entity: EntityId, author: &[u8]) -> Result<Option<u64>, StoreError> {
+        let key = tables::author_key(space, entity, author);
+        if let Some(number) = self.new_authors.get(&key) {
+            return Ok(Some(*number));
+        }
+        Ok(self.authors.get(key.as_slice())?.map(|value| value.value()))
+    }
+
+    fn count(&mut self, space: u32, entity: EntityId, numbers: &Numbers) -> Result<(), StoreError> {
+        let highest = self.number_of(space, entity, &[])?.unwrap_or(0).max(numbers.last_op);
+        self.new_authors.insert(tables::author_key(space, entity, &[]), highest);
+        self.new_authors.insert(tables::author_key(space, entity, &numbers.author), numbers.number);
+        Ok(())
+    }
+
+    /// Stores a verdict, and what follows from it.
+    fn judge(
         &mut self,
         space: &SpaceState,
         row: &FeedRow,
-        deps: &[ChangeHash],
+        judgement: &Judgement,
         received_ms: u64,
     ) -> Result<(), StoreError> {
-        let (record, seq) = (&row.record, row.seq.get());
-        let key = entity_key(space.number, record.entity);
-        let entity = match self.new_entities.entry(key) {
-            std::collections::btree_map::Entry::Occupied(entry) => &mut entry.into_mut().0,
-            std::collections::btree_map::Entry::Vacant(entry) => {
+        self.insert(space, row, &[], received_ms)?;
+        let entity = row.record.entity;
+        for (hash, reason) in &judgement.quarantined {
+            let value = tables::quarantine_value(row.seq, received_ms, reason);
+            self.quarantine.insert(&change_key(space.number, entity, *hash), value.as_slice())?;
+        }
+        for hash in &judgement.released {
+            self.quarantine.remove(&change_key(space.number, entity, *hash))?;
+        }
+        let mut heads = judgement.heads.clone();
+        heads.sort_unstable();
+        self.entity(space.number, &row.record)?.heads = heads;
+        Ok(())
+    }
+
+    /// The state of the entity of `record`, to be changed.
+    fn entity(&mut self, space: u32, record: &ChangeRecord) -> Result<&mut EntityState, StoreError> {
+        let key = entity_key(space, record.entity);
+        Ok(match self.new_entities.entry(key) {
+            Entry::Occupied(entry) => &mut entry.into_mut().0,
+            Entry::Vacant(entry) => {
                 let stored = self.entities.get(&key)?.map(|value| EntityState::parse(value.value()));
                 let state = stored.transpose()?.unwrap_or_else(|| EntityState {
                     last: 0,
@@ -115,7 +194,18 @@ impl Batch<'_> {
                 let last = state.last;
                 &mut entry.insert((state, last)).0
             }
-        };
+        })
+    }
+
+    fn insert(
+        &mut self,
+        space: &SpaceState,
+        row: &FeedRow,
+        deps: &[ChangeHash],
+        received_ms: u64,
+    ) -> Result<(), StoreError> {
+        let (record, seq) = (&row.record, row.seq.get());
+        let entity = self.entity(space.number, record)?;
         let links = Links { chain: space.head.chain, previous: entity.last, block: entity.block };
         let value = tables::feed_value(links, received_ms, row.origin, record);
         if entity.count.is_multiple_of(tables::BLOCK_LEN) {
@@ -178,8 +268,15 @@ impl Batch<'_> {
         for (key, seq) in &self.new_known {
             self.known.insert(key, &seq.to_be_bytes())?;
         }
+        for (key, number) in &self.new_authors {
+            self.authors.insert(key.as_slice(), *number)?;
+        }
         let mut tails = txn.open_table(tables::TAILS)?;
         for (key, (state, last_before)) in &self.new_entities {
+            if state.last == *last_before {
+                // It was only looked at.
+                continue;
+            }
             self.entities.insert(key, state.value().as_slice())?;
             let [n0, n1, n2, n3, entity @ ..] = key;
             let number = u32::from_be_bytes([*n0, *n1, *n2, *n3]);

@@ -5,8 +5,10 @@ use std::error::Error;
 
 use bytes::Bytes;
 
-use super::{Append, FeedEntry, FeedRow, FeedStore, PageLimit, Placement, ReadError, Standing};
-use crate::change::{ChangeRecord, PayloadKind};
+use super::{
+    Append, FeedEntry, FeedRow, FeedStore, Judgement, Numbers, PageLimit, Placement, ReadError, Standing,
+};
+use crate::change::{ChangeRecord, PayloadKind, Refusal};
 use crate::id::{ChangeHash, CollectionName, DeviceId, EntityId, FeedEpoch, SpaceId};
 use crate::position::{Seq, Watermark};
 
@@ -24,6 +26,9 @@ pub async fn run_all(make: impl AsyncFn() -> FeedStore) -> Checked {
     pushing_again_changes_nothing(&make().await).await?;
     missing_dependencies_are_named(&make().await).await?;
     heads_follow_the_dependencies(&make().await).await?;
+    an_authors_numbers_have_no_gaps_and_no_repeats(&make().await).await?;
+    a_verdict_leaves_changes_out_and_takes_them_in_again(&make().await).await?;
+    what_works_behind_the_feed_misses_nothing(&make().await).await?;
     spaces_are_apart(&make().await).await?;
     watermarks_are_checked(&make().await).await?;
     pages_are_bounded_and_continue(&make().await).await?;
@@ -91,6 +96,118 @@ async fn missing_dependencies_are_named(store: &FeedStore) -> Checked {
     let entries = vec![entry(1, 2, &[1]), entry(1, 3, &[1, 2]), entry(1, 4, &[3])];
     let appended = store.append(append(1, entries)).await?;
     assert!(appended.placements().iter().all(|placement| matches!(placement, Placement::Accepted(_))));
+    Ok(())
+}
+
+/// Would let anybody take the place of an author's next change, or use up the operation numbers of an entity.
+async fn an_authors_numbers_have_no_gaps_and_no_repeats(store: &FeedStore) -> Checked {
+    let numbered = |change: u32, deps: &[u32], author: u8, number: u64, first_op: u64| {
+        let author = Bytes::copy_from_slice(&[author]);
+        let numbers = Numbers { author, number, first_op, last_op: first_op + 4, ahead_max: 10 };
+        FeedEntry { numbers: Some(numbers), ..entry(1, change, deps) }
+    };
+    let entries = vec![
+        numbered(1, &[], 1, 1, 1),
+        numbered(2, &[1], 2, 1, 6),
+        numbered(3, &[1], 1, 1, 6),
+        numbered(4, &[1], 1, 3, 6),
+        numbered(5, &[1], 1, 2, 20),
+        numbered(5, &[1], 1, 2, 21),
+        numbered(6, &[5], 1, 3, 36),
+    ];
+    let appended = store.append(append(1, entries)).await?;
+    let placed = [
+        Placement::Accepted(Seq::new(1)),
+        Placement::Accepted(Seq::new(2)),
+        Placement::Misnumbered { expected: 2 },
+        Placement::Misnumbered { expected: 2 },
+        // The highest number so far is 10.
+        Placement::Accepted(Seq::new(3)),
+        Placement::Duplicate(Seq::new(3)),
+        Placement::TooFarAhead { first_op_max: 34 },
+    ];
+    assert_eq!(appended.placements(), placed);
+    // The same holds in later transactions, and where nobody knows the numbers, nothing is refused for them.
+    let entries = vec![numbered(7, &[5], 1, 2, 25), numbered(8, &[5], 1, 3, 34), entry(2, 1, &[])];
+    let appended = store.append(append(1, entries)).await?;
+    let placed = [
+        Placement::Misnumbered { expected: 3 },
+        Placement::Accepted(Seq::new(4)),
+        Placement::Accepted(Seq::new(5)),
+    ];
+    assert_eq!(appended.placements(), placed);
+    let mut unknown = numbered(9, &[], 1, 7, 900);
+    unknown.record.entity = entity(2);
+    assert_eq!(
+        store.append(append(1, vec![unknown])).await?.placements(),
+        [Placement::Accepted(Seq::new(6))]
+    );
+    Ok(())
+}
+
+/// Would let a harmful change come back, or keep a good one out for ever.
+async fn a_verdict_leaves_changes_out_and_takes_them_in_again(store: &FeedStore) -> Checked {
+    let entries = vec![entry(1, 1, &[]), entry(1, 2, &[1]), entry(1, 3, &[1]), entry(2, 9, &[])];
+    store.append(append(1, entries)).await?;
+    let reason = Refusal { code: 31, message: "it does not load".to_owned() };
+    let verdict = |number: u32, last: u64, out: &[u32], back: &[u32], heads: &[u32]| {
+        let judgement = Judgement {
+            last: Seq::new(last),
+            quarantined: out.iter().map(|change| (hash(*change), reason.clone())).collect(),
+            released: back.iter().copied().map(hash).collect(),
+            heads: heads.iter().copied().map(hash).collect(),
+        };
+        let mut verdict = entry(1, number, &[]);
+        verdict.record.kind = PayloadKind::Verdict;
+        append(1, vec![FeedEntry { judgement: Some(judgement), ..verdict }])
+    };
+    // It rests on what the entity was.
+    assert_eq!(store.append(verdict(100, 2, &[2], &[], &[3])).await?.placements(), [Placement::Stale]);
+    assert!(store.quarantined(space(1), None, 10).await?.is_empty());
+    let judged = store.append(verdict(100, 3, &[2], &[], &[3])).await?;
+    assert_eq!(judged.placements(), [Placement::Accepted(Seq::new(5))]);
+    assert_eq!(judged.rows()[0].record.kind, PayloadKind::Verdict, "it goes to the readers");
+    assert_eq!(store.heads(space(1), None, 1).await?[0].heads, [hash(3)]);
+    let listed = store.quarantined(space(1), None, 10).await?;
+    assert_eq!(listed.len(), 1);
+    assert_eq!((listed[0].hash, listed[0].seq, listed[0].verdict), (hash(2), Some(Seq::new(2)), Seq::new(5)));
+    assert_eq!(listed[0].reason, reason);
+    assert!(store.quarantined_of(space(1), entity(2)).await?.is_empty());
+    assert!(store.quarantined(space(1), Some((entity(1), hash(2))), 10).await?.is_empty());
+    // Neither it nor what builds on it comes in; the rest does.
+    let entries = vec![entry(1, 2, &[1]), entry(1, 4, &[2, 3]), entry(1, 5, &[3])];
+    let quarantined = Placement::Quarantined { hash: hash(2), reason: reason.clone() };
+    assert_eq!(
+        store.append(append(1, entries)).await?.placements(),
+        [quarantined.clone(), quarantined, Placement::Accepted(Seq::new(6))]
+    );
+    assert_eq!(store.heads(space(1), None, 1).await?[0].heads, [hash(5)]);
+    // Its bytes stay in the feed for those who release it.
+    let rows = store.read_entity(space(1), entity(1), Seq::ZERO, WIDE).await?.rows;
+    assert_eq!(seqs(&rows), [1, 2, 3, 5, 6]);
+    store.append(verdict(101, 6, &[], &[2], &[2, 5])).await?;
+    assert!(store.quarantined(space(1), None, 10).await?.is_empty());
+    assert_eq!(store.heads(space(1), None, 1).await?[0].heads, [hash(2), hash(5)]);
+    let appended = store.append(append(1, vec![entry(1, 4, &[2, 3])])).await?;
+    assert_eq!(appended.placements(), [Placement::Accepted(Seq::new(8))]);
+    Ok(())
+}
+
+/// Would leave a harmful change unexamined after a restart.
+async fn what_works_behind_the_feed_misses_nothing(store: &FeedStore) -> Checked {
+    let entries = vec![entry(1, 1, &[]), entry(2, 2, &[]), entry(1, 3, &[1])];
+    store.append(append(1, entries)).await?;
+    let (first, second) = ((Seq::new(2), entity(2)), (Seq::new(3), entity(1)));
+    assert_eq!(store.changed_after(space(1), Seq::ZERO, 10).await?, [first, second]);
+    assert_eq!(store.changed_after(space(1), Seq::ZERO, 1).await?, [first]);
+    assert_eq!(store.changed_after(space(1), Seq::new(2), 10).await?, [second]);
+    assert_eq!(store.progress(space(1), "one").await?, Seq::ZERO);
+    store.set_progress(space(1), "one", Seq::new(2)).await?;
+    assert_eq!(store.progress(space(1), "one").await?, Seq::new(2));
+    assert_eq!(store.progress(space(1), "other").await?, Seq::ZERO);
+    let (last, state) = store.entity(space(1), entity(1)).await?.ok_or("the entity is there")?;
+    assert_eq!((last, state.heads), (Seq::new(3), vec![hash(3)]));
+    assert!(store.entity(space(1), entity(7)).await?.is_none());
     Ok(())
 }
 
@@ -331,7 +448,7 @@ fn entry(of: u32, change: u32, deps: &[u32]) -> FeedEntry {
         hash: hash(change),
         payload: Bytes::copy_from_slice(&change.to_be_bytes()),
     };
-    FeedEntry { record, deps: deps.iter().copied().map(hash).collect() }
+    FeedEntry::new(record, deps.iter().copied().map(hash).collect())
 }
 
 fn space(number: u8) -> SpaceId {

@@ -4,6 +4,7 @@
 //! holds: an enum over the backends, with async calls, whose writer puts everything that waits into one transaction.
 
 mod append;
+mod behind;
 mod catch_up;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -15,12 +16,13 @@ mod writer;
 use bytes::Bytes;
 use thiserror::Error;
 
+pub use self::behind::Quarantined;
 pub use self::catch_up::cursor_beyond;
 pub use self::redb::{NewFeed, RedbFeed};
 pub use self::store::{FeedStore, RedbStore};
 pub use self::writer::WriterLimits;
 
-use crate::change::ChangeRecord;
+use crate::change::{ChangeRecord, Refusal};
 use crate::error::StoreError;
 use crate::id::{ChangeHash, CollectionName, DeviceId, EntityId, FeedEpoch, SpaceId};
 use crate::position::{Seq, Watermark};
@@ -52,13 +54,67 @@ pub struct Append {
     pub entries: Vec<FeedEntry>,
 }
 
-/// A change and what it depends on.
+/// A change, or a verdict on changes, and what the feed's index has to know of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeedEntry {
     /// The change.
     pub record: ChangeRecord,
     /// The changes of the same entity that it builds on.
     pub deps: Vec<ChangeHash>,
+    /// Its place among its author's changes. `None` if the relay cannot read its payload; then it is not checked.
+    pub numbers: Option<Numbers>,
+    /// What it says about other changes, if it is a verdict.
+    pub judgement: Option<Judgement>,
+}
+
+impl FeedEntry {
+    /// A change whose numbers are not known.
+    ///
+    /// ```
+    /// use headwater_storage::{Bytes, ChangeHash, ChangeRecord, CollectionName, EntityId, FeedEntry, PayloadKind};
+    /// let record = ChangeRecord {
+    ///     entity: EntityId::from_bytes([1; 16]),
+    ///     collection: CollectionName::new("coffee_bags")?,
+    ///     kind: PayloadKind::Change,
+    ///     hash: ChangeHash::from_bytes([2; 32]),
+    ///     payload: Bytes::from_static(b"change"),
+    /// };
+    /// assert!(FeedEntry::new(record, vec![]).numbers.is_none());
+    /// # Ok::<(), headwater_storage::NameError>(())
+    /// ```
+    pub fn new(record: ChangeRecord, deps: Vec<ChangeHash>) -> Self {
+        Self { record, deps, numbers: None, judgement: None }
+    }
+}
+
+/// A change's place among its author's changes of the entity, and the numbers of its operations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Numbers {
+    /// Who made it. Not empty.
+    pub author: Bytes,
+    /// Its number among the author's changes of the entity, from 1 up without gaps.
+    pub number: u64,
+    /// The number of its first operation.
+    pub first_op: u64,
+    /// The number of its last operation.
+    pub last_op: u64,
+    /// How far `first_op` may lie beyond the highest operation number that the entity has.
+    pub ahead_max: u64,
+}
+
+/// A verdict: changes of one entity that everybody leaves out, or takes in again.
+///
+/// It rests on what the entity was when it was made. If the entity has got changes since, it is not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// The last change or verdict of the entity that it rests on.
+    pub last: Seq,
+    /// The changes to leave out, and why. Their bytes stay in the feed.
+    pub quarantined: Vec<(ChangeHash, Refusal)>,
+    /// The changes to take in again.
+    pub released: Vec<ChangeHash>,
+    /// The heads of the entity after it.
+    pub heads: Vec<ChangeHash>,
 }
 
 /// The receipt of an append: what it says is durable. Only a feed store can make one, so that only what is stored can be
@@ -113,6 +169,25 @@ pub enum Placement {
     Duplicate(Seq),
     /// It was not stored, because these changes, that it depends on, are not there. Offer it again after them.
     MissingDeps(Vec<ChangeHash>),
+    /// It was not stored, because it, or a change that it depends on, is in quarantine.
+    Quarantined {
+        /// The change in quarantine.
+        hash: ChangeHash,
+        /// Why it is there.
+        reason: Refusal,
+    },
+    /// It was not stored, because the author's next change has this number: another change has its place already.
+    Misnumbered {
+        /// The number of the author's next change.
+        expected: u64,
+    },
+    /// It was not stored, because its first operation may have at most this number.
+    TooFarAhead {
+        /// The limit.
+        first_op_max: u64,
+    },
+    /// A verdict was not stored, because the entity has changed since. Make another one.
+    Stale,
 }
 
 /// An append failed, and nothing of it is stored, unless the error says that the disk failed: then reopening tells.

@@ -52,7 +52,7 @@ pub struct NewFeed {
 ///     origin: DeviceId::from_bytes([3; 16]),
 ///     received_ms: 0,
 ///     epoch_if_new: FeedEpoch::from_bytes([4; 16]),
-///     entries: vec![FeedEntry { record, deps: vec![] }],
+///     entries: vec![FeedEntry::new(record, vec![])],
 /// }])?;
 /// assert_eq!(appended[0].placements(), [Placement::Accepted(Seq::new(1))]);
 ///
@@ -63,7 +63,7 @@ pub struct NewFeed {
 /// ```
 #[derive(Clone)]
 pub struct RedbFeed {
-    file: Arc<StoreFile>,
+    pub(super) file: Arc<StoreFile>,
     /// `None` if it is not on a file.
     path: Option<Arc<Path>>,
 }
@@ -294,7 +294,7 @@ impl RedbFeed {
     }
 
     /// Reads the feed of a space that has to be there.
-    fn read<T>(
+    pub(super) fn read<T>(
         &self,
         space: SpaceId,
         read: impl FnOnce(&ReadTransaction, &SpaceState) -> Result<T, ReadError>,
@@ -329,7 +329,7 @@ fn find_space(txn: &ReadTransaction, space: SpaceId) -> Result<Option<SpaceState
     value.map(|value| SpaceState::parse(value.value())).transpose()
 }
 
-fn find_entity(
+pub(super) fn find_entity(
     txn: &ReadTransaction,
     number: u32,
     entity: EntityId,

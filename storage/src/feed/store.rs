@@ -8,9 +8,10 @@ use bytes::Bytes;
 use super::writer::{FeedWriter, WriterLimits};
 use super::{
     Append, AppendError, Appended, EntityHeads, EntityPage, Page, PageLimit, ReadError, RedbFeed, Standing,
+    behind::Quarantined,
 };
 use crate::error::StoreError;
-use crate::id::{EntityId, SpaceId};
+use crate::id::{ChangeHash, EntityId, SpaceId};
 use crate::position::{Position, Seq, Watermark};
 
 /// A feed store on one of its backends. Cheap to clone; all clones are the same store.
@@ -159,6 +160,66 @@ impl FeedStore {
     ) -> Result<Vec<EntityHeads>, ReadError> {
         match self {
             Self::Redb(redb) => redb.blocking(move |feed| feed.heads(space, after, limit)).await,
+        }
+    }
+
+    /// At most `limit` entities whose last change or verdict comes after `after`, in the order of those, with their seqs.
+    pub async fn changed_after(
+        &self,
+        space: SpaceId,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<(Seq, EntityId)>, ReadError> {
+        match self {
+            Self::Redb(redb) => redb.blocking(move |feed| feed.changed_after(space, after, limit)).await,
+        }
+    }
+
+    /// The last seq of an entity, and its heads without what is in quarantine. `None` if the feed does not know it.
+    pub async fn entity(
+        &self,
+        space: SpaceId,
+        entity: EntityId,
+    ) -> Result<Option<(Seq, EntityHeads)>, ReadError> {
+        match self {
+            Self::Redb(redb) => redb.blocking(move |feed| feed.entity(space, entity)).await,
+        }
+    }
+
+    /// At most `limit` changes in quarantine, in ascending order of entity and hash, from the one after `after`.
+    pub async fn quarantined(
+        &self,
+        space: SpaceId,
+        after: Option<(EntityId, ChangeHash)>,
+        limit: usize,
+    ) -> Result<Vec<Quarantined>, ReadError> {
+        match self {
+            Self::Redb(redb) => redb.blocking(move |feed| feed.quarantined(space, after, limit)).await,
+        }
+    }
+
+    /// The changes of one entity that are in quarantine.
+    pub async fn quarantined_of(
+        &self,
+        space: SpaceId,
+        entity: EntityId,
+    ) -> Result<Vec<Quarantined>, ReadError> {
+        match self {
+            Self::Redb(redb) => redb.blocking(move |feed| feed.quarantined_of(space, entity)).await,
+        }
+    }
+
+    /// How far `name` has come in its work behind the feed. Zero if it has never said.
+    pub async fn progress(&self, space: SpaceId, name: &'static str) -> Result<Seq, ReadError> {
+        match self {
+            Self::Redb(redb) => redb.blocking(move |feed| feed.progress(space, name)).await,
+        }
+    }
+
+    /// Remembers how far `name` has come. Durable with the next append: after a crash some of the work is done again.
+    pub async fn set_progress(&self, space: SpaceId, name: &'static str, seq: Seq) -> Result<(), ReadError> {
+        match self {
+            Self::Redb(redb) => redb.blocking(move |feed| feed.set_progress(space, name, seq)).await,
         }
     }
 

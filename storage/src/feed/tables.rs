@@ -6,11 +6,11 @@
 use bytes::Bytes;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
-use crate::change::{ChangeRecord, PayloadKind};
+use crate::change::{ChangeRecord, PayloadKind, Refusal};
 use crate::error::StoreError;
 use crate::feed::FeedRow;
 use crate::id::{ChangeHash, CollectionName, DeviceId, EntityId, FeedEpoch};
-use crate::layout::{Fields, ordered_key, put_name};
+use crate::layout::{Fields, entity_key, ordered_key, put_name};
 use crate::position::{ChainHash, Seq, Watermark};
 
 // spaces_v1: the feeds.
@@ -46,6 +46,22 @@ pub(super) const ENTITIES: TableDefinition<&[u8; 20], &[u8]> = TableDefinition::
 //   value: entity 16
 pub(super) const TAILS: TableDefinition<&[u8; 12], &[u8; 16]> = TableDefinition::new("tails_v1");
 
+// authors_v1: the number of each author's last change of an entity, for entities whose changes came with numbers.
+//   key:   space number u32 | entity 16 | author, to the end
+//   value: number u64
+// The author of length 0 has the highest operation number of the entity instead.
+pub(super) const AUTHORS: TableDefinition<&[u8], u64> = TableDefinition::new("authors_v1");
+
+// quarantine_v1: the changes that everybody leaves out. Their rows stay in feed_v1.
+//   key:   space number u32 | entity 16 | hash 32
+//   value: seq of the verdict u64 | when u64, milliseconds since 1970 | reason code u16 | reason text, to the end
+pub(super) const QUARANTINE: TableDefinition<&[u8; 52], &[u8]> = TableDefinition::new("quarantine_v1");
+
+// progress_v1: how far those have come who work behind the feed.
+//   key:   space number u32 | their name, to the end
+//   value: seq u64
+pub(super) const PROGRESS: TableDefinition<&[u8], u64> = TableDefinition::new("progress_v1");
+
 // In meta_v1: the last space number given out, u32.
 pub(super) const LAST_SPACE: &str = "last_space";
 
@@ -56,6 +72,9 @@ pub(super) fn create(txn: &WriteTransaction) -> Result<(), StoreError> {
     txn.open_table(KNOWN)?;
     txn.open_table(ENTITIES)?;
     txn.open_table(TAILS)?;
+    txn.open_table(AUTHORS)?;
+    txn.open_table(QUARANTINE)?;
+    txn.open_table(PROGRESS)?;
     Ok(())
 }
 
@@ -159,10 +178,46 @@ fn missing(seq: u64) -> StoreError {
     StoreError::Corrupt(format!("feed_v1 has no seq {seq}"))
 }
 
+pub(super) fn parse_change_key(key: &[u8; 52]) -> (EntityId, ChangeHash) {
+    let (mut entity, mut hash) = ([0; 16], [0; 32]);
+    entity.copy_from_slice(&key[4..20]);
+    hash.copy_from_slice(&key[20..]);
+    (EntityId::from_bytes(entity), ChangeHash::from_bytes(hash))
+}
+
 pub(super) fn seq_of(key: &[u8; 12]) -> u64 {
     let mut seq = [0; 8];
     seq.copy_from_slice(&key[4..]);
     u64::from_be_bytes(seq)
+}
+
+pub(super) fn author_key(number: u32, entity: EntityId, author: &[u8]) -> Vec<u8> {
+    let mut key = entity_key(number, entity).to_vec();
+    key.extend_from_slice(author);
+    key
+}
+
+pub(super) fn progress_key(number: u32, name: &str) -> Vec<u8> {
+    let mut key = number.to_be_bytes().to_vec();
+    key.extend_from_slice(name.as_bytes());
+    key
+}
+
+pub(super) fn quarantine_value(verdict: Seq, at_ms: u64, reason: &Refusal) -> Vec<u8> {
+    let mut value = Vec::with_capacity(18 + reason.message.len());
+    value.extend_from_slice(&verdict.get().to_be_bytes());
+    value.extend_from_slice(&at_ms.to_be_bytes());
+    value.extend_from_slice(&reason.code.to_be_bytes());
+    value.extend_from_slice(reason.message.as_bytes());
+    value
+}
+
+/// The seq of the verdict, when it was made, and why.
+pub(super) fn parse_quarantine(value: &[u8]) -> Result<(Seq, u64, Refusal), StoreError> {
+    let mut fields = Fields::new("quarantine_v1", value);
+    let (seq, at_ms, code) = (Seq::new(fields.u64()?), fields.u64()?, fields.u16()?);
+    let message = String::from_utf8_lossy(fields.rest()).into_owned();
+    Ok((seq, at_ms, Refusal { code, message }))
 }
 
 /// An entity as the feed knows it.

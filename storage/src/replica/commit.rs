@@ -9,8 +9,8 @@ use thiserror::Error;
 use super::names::Names;
 use super::store::outbox_seq;
 use super::tables::{self, EntityState, Waiting};
-use super::{Direction, OutboxSeq, Refusal, SetAside};
-use crate::change::{ChangeRecord, PayloadKind};
+use super::{Direction, Judged, OutboxSeq, SetAside};
+use crate::change::{ChangeRecord, PayloadKind, Refusal};
 use crate::error::StoreError;
 use crate::id::{ChangeHash, CollectionName, EntityId, SpaceId};
 use crate::layout::{change_key, entity_key, ordered_key};
@@ -37,6 +37,8 @@ pub struct Commit {
     pub refused: Vec<(OutboxSeq, Refusal)>,
     /// Changes that are kept apart because they could not be used.
     pub set_aside: Vec<SetAside>,
+    /// Changes that the relay has judged. `writes` has the rows of their entities after it.
+    pub judged: Vec<Judged>,
     /// The time now, in milliseconds since 1970.
     pub now_ms: u64,
     /// When this has to be on the disk.
@@ -55,6 +57,7 @@ impl Commit {
             acknowledged: Vec::new(),
             refused: Vec::new(),
             set_aside: Vec::new(),
+            judged: Vec::new(),
             now_ms,
             durability: CommitDurability::Immediate,
         }
@@ -167,6 +170,9 @@ pub(super) fn write(txn: &WriteTransaction, names: &Names, commit: &Commit) -> R
         let value = tables::space_value(number, &position);
         txn.open_table(tables::SPACES)?.insert(commit.space.as_bytes(), value.as_slice())?;
     }
+    for judged in &commit.judged {
+        step.judge(txn, judged, commit.now_ms)?;
+    }
     if !commit.writes.is_empty() {
         step.write_entities(txn, &commit.writes, commit.now_ms)?;
     }
@@ -192,7 +198,8 @@ pub(super) fn write(txn: &WriteTransaction, names: &Names, commit: &Commit) -> R
 pub(super) fn durability(commit: &Commit) -> Durability {
     let queues =
         commit.writes.iter().any(|write| write.changes.iter().any(|change| change.outbox == Outbox::Queue));
-    let must_last = queues || !commit.refused.is_empty() || !commit.set_aside.is_empty();
+    let must_last =
+        queues || !commit.refused.is_empty() || !commit.set_aside.is_empty() || !commit.judged.is_empty();
     match commit.durability {
         _ if cfg!(bug = "write-not-durable") => Durability::None,
         CommitDurability::Deferred if !must_last => Durability::None,
@@ -200,7 +207,7 @@ pub(super) fn durability(commit: &Commit) -> Durability {
     }
 }
 
-struct Step<'a> {
+pub(super) struct Step<'a> {
     names: &'a Names,
     number: u32,
     staged: Staged,
@@ -343,8 +350,16 @@ impl Step<'_> {
         Ok(stored.into_record(waiting.entity, collection))
     }
 
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(super) fn left_outbox(&mut self, count: u64) {
+        self.staged.outbox_left += count;
+    }
+
     /// The number of a collection of this space; a new one if it has none.
-    fn collection(&mut self, name: &CollectionName) -> Result<u32, StoreError> {
+    pub(super) fn collection(&mut self, name: &CollectionName) -> Result<u32, StoreError> {
         if let Some(number) = self.names.collection(self.number, name) {
             return Ok(number);
         }
@@ -385,7 +400,7 @@ impl Step<'_> {
     }
 }
 
-fn put_aside(
+pub(super) fn put_aside(
     table: &mut Table<'_, &'static [u8; 52], &'static [u8]>,
     number: u32,
     row: &SetAside,

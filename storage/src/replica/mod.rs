@@ -4,6 +4,7 @@
 //! position of a space go in together, so no crash can part them.
 
 mod commit;
+mod judge;
 mod names;
 mod store;
 mod tables;
@@ -14,9 +15,10 @@ use std::str::FromStr;
 use bytes::Bytes;
 
 pub use self::commit::{Commit, CommitDurability, CommitError, Committed, EntityWrite, NewChange, Outbox};
+pub use self::judge::Judged;
 pub use self::store::ReplicaStore;
 
-use crate::change::{ChangeRecord, PayloadKind};
+use crate::change::{ChangeRecord, PayloadKind, Refusal};
 use crate::id::{ChangeHash, CollectionName, DeviceId, EntityId};
 
 /// What a replica file gets when it is created. An existing file keeps what it has.
@@ -107,21 +109,6 @@ pub struct OutboxEntry {
     pub record: ChangeRecord,
 }
 
-/// Why a change was refused or set aside.
-///
-/// ```
-/// use headwater_storage::Refusal;
-/// let refusal = Refusal { code: 7, message: "no write grant".to_owned() };
-/// assert_eq!(refusal.code, 7);
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// The code of the protocol. It means nothing to the store.
-    pub code: u16,
-    /// The reason for people.
-    pub message: String,
-}
-
 /// Who did not want a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -129,6 +116,8 @@ pub enum Direction {
     FromRelay,
     /// It was made here, and the relay refused it.
     Refused,
+    /// The relay's verdict is that everybody leaves it out.
+    Quarantined,
 }
 
 /// A change that is kept apart, with the reason. Its bytes are never thrown away.

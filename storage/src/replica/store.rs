@@ -348,12 +348,24 @@ impl ReplicaStore {
 
     /// The changes of `space` that are kept apart, in the order of their entities.
     pub fn set_aside(&self, space: SpaceId) -> Result<Vec<SetAside>, StoreError> {
+        self.set_aside_between(space, EntityId::from_bytes([0; 16]), EntityId::from_bytes([0xff; 16]))
+    }
+
+    /// The changes of one entity that are kept apart.
+    pub fn set_aside_of(&self, space: SpaceId, entity: EntityId) -> Result<Vec<SetAside>, StoreError> {
+        self.set_aside_between(space, entity, entity)
+    }
+
+    fn set_aside_between(
+        &self,
+        space: SpaceId,
+        first: EntityId,
+        last: EntityId,
+    ) -> Result<Vec<SetAside>, StoreError> {
         let Some(space) = self.names().space(space) else { return Ok(Vec::new()) };
         self.inner.file.read(|txn| {
-            let first = (EntityId::from_bytes([0; 16]), ChangeHash::from_bytes([0; 32]));
-            let last = (EntityId::from_bytes([0xff; 16]), ChangeHash::from_bytes([0xff; 32]));
-            let from = change_key(space.number, first.0, first.1);
-            let to = change_key(space.number, last.0, last.1);
+            let from = change_key(space.number, first, ChangeHash::from_bytes([0; 32]));
+            let to = change_key(space.number, last, ChangeHash::from_bytes([0xff; 32]));
             txn.open_table(tables::SET_ASIDE)?
                 .range::<&[u8; 52]>(&from..=&to)?
                 .map(|row| {

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use redb::{TableDefinition, WriteTransaction};
 
 use crate::change::PayloadKind;
+use crate::change::Refusal;
 use crate::error::StoreError;
 use crate::file::META;
 use crate::id::{ChangeHash, CollectionName, EntityId, FeedEpoch};
 use crate::layout::{Fields, put_name};
 use crate::position::{ChainHash, Position, Seq, Watermark};
-use crate::replica::{Direction, Refusal, SetAside, StoredChange};
+use crate::replica::{Direction, SetAside, StoredChange};
 use crate::{ChangeRecord, DeviceId};
 
 // spaces_v1: the spaces of this replica, and how far each one has come.
@@ -53,7 +54,7 @@ pub(super) const OUTBOX_COUNTER: [u8; 12] = [0; 12];
 
 // set_aside_v1: changes that could not be used, each with its reason.
 //   key:   space number u32 | entity 16 | hash 32
-//   value: direction u8 (0 from the relay, 1 refused by the relay) | reason code u16 | time u64, milliseconds since 1970
+//   value: direction u8 (0 from the relay, 1 refused by the relay, 2 in quarantine) | reason code u16 | time u64, milliseconds since 1970
 //          | kind u8 | name length u8, collection name | reason length u32, reason text | payload, to the end
 pub(super) const SET_ASIDE: TableDefinition<&[u8; 52], &[u8]> = TableDefinition::new("set_aside_v1");
 
@@ -168,6 +169,12 @@ pub(super) fn numbered_key(entity_key: [u8; 20], number: u32) -> [u8; 24] {
     key
 }
 
+pub(super) fn number_of(key: &[u8; 24]) -> u32 {
+    let mut number = [0; 4];
+    number.copy_from_slice(&key[20..]);
+    u32::from_be_bytes(number)
+}
+
 pub(super) fn change_value(kind: PayloadKind, hash: ChangeHash, payload: &[u8]) -> Vec<u8> {
     let mut value = Vec::with_capacity(33 + payload.len());
     value.push(kind.code());
@@ -225,6 +232,7 @@ pub(super) fn set_aside_value(row: &SetAside) -> Vec<u8> {
     value.push(match row.direction {
         Direction::FromRelay => 0,
         Direction::Refused => 1,
+        Direction::Quarantined => 2,
     });
     value.extend_from_slice(&row.reason.code.to_be_bytes());
     value.extend_from_slice(&row.time_ms.to_be_bytes());
@@ -248,6 +256,7 @@ pub(super) fn parse_set_aside(key: &[u8; 52], value: &[u8]) -> Result<SetAside, 
     let direction = match fields.u8()? {
         0 => Direction::FromRelay,
         1 => Direction::Refused,
+        2 => Direction::Quarantined,
         _ => return Err(fields.damaged()),
     };
     let code = fields.u16()?;

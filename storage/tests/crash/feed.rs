@@ -93,8 +93,7 @@ impl Subject for Feed {
                 assert!(caught_up(feed, *space, base).eq(base + 1..=head.seq.get()), "a catch-up has gaps");
             }
             // Every change is found by its hash: offered again, it is known at its place.
-            let entries =
-                rows.iter().map(|row| FeedEntry { record: row.record.clone(), deps: vec![] }).collect();
+            let entries = rows.iter().map(|row| FeedEntry::new(row.record.clone(), vec![])).collect();
             let offered = Append { entries, ..append_to(*space) };
             let placements = feed.append_all(vec![offered]).unwrap().remove(0);
             let placed = rows.iter().map(|row| Placement::Duplicate(row.seq));
@@ -185,7 +184,7 @@ fn entry(entity: u8, hash: u8, deps: &[u8]) -> FeedEntry {
         hash: ChangeHash::from_bytes([hash; 32]),
         payload: Bytes::from(vec![hash; usize::from(hash) * 50]),
     };
-    FeedEntry { record, deps: deps.iter().map(|dep| ChangeHash::from_bytes([*dep; 32])).collect() }
+    FeedEntry::new(record, deps.iter().map(|dep| ChangeHash::from_bytes([*dep; 32])).collect())
 }
 
 fn space(number: u8) -> SpaceId {

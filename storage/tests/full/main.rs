@@ -101,7 +101,7 @@ fn append(number: u64, len: usize) -> Append {
         origin: DeviceId::from_bytes([2; 16]),
         received_ms: 1,
         epoch_if_new: FeedEpoch::from_bytes([3; 16]),
-        entries: vec![FeedEntry { record, deps: vec![] }],
+        entries: vec![FeedEntry::new(record, vec![])],
     }
 }
 

@@ -290,7 +290,7 @@ fn entries() -> impl Strategy<Value = FeedEntry> {
             hash,
             payload,
         };
-        FeedEntry { record, deps }
+        FeedEntry::new(record, deps)
     })
 }
 

@@ -136,6 +136,18 @@ fn placed(placement: &Placement) -> AckResult {
             let first = deps.first().map(ToString::to_string).unwrap_or_default();
             refused(ErrorCode::MissingDeps, format!("{} dependencies are missing, first {first}", deps.len()))
         }
+        Placement::Quarantined { hash, reason } => {
+            refused(ErrorCode::Quarantined, format!("{hash} is in quarantine: {}", reason.message))
+        }
+        Placement::Misnumbered { expected } => {
+            refused(ErrorCode::NumberTaken, format!("the next change of its actor has number {expected}"))
+        }
+        Placement::TooFarAhead { first_op_max } => refused(
+            ErrorCode::ChangeInvalid,
+            format!("its operations are numbered from beyond {first_op_max}"),
+        ),
+        // Only the relay itself makes verdicts.
+        Placement::Stale => refused(ErrorCode::Internal, "the entity has changed since".to_owned()),
     }
 }
 

@@ -1,0 +1,81 @@
+//! Following the relay's verdicts: changes that everybody leaves out leave this replica's entities too, and are set aside.
+
+use std::collections::HashSet;
+use std::sync::PoisonError;
+
+use headwater_storage::{
+    ChangeHash, ChangeRecord, Commit, Direction, EntityWrite, Judged, SpaceId, StoredChange,
+};
+
+use super::merge::set_aside;
+use super::watch::{Origin, Patch};
+use super::{MergeError, Replica};
+use crate::document::{Document, View};
+use crate::ingest::Verdict;
+
+impl Replica {
+    /// Follows one verdict, in one transaction. Following it again changes nothing.
+    pub(super) fn judge(&self, space: SpaceId, record: ChangeRecord) -> Result<u64, MergeError> {
+        let now_ms = self.now_ms();
+        let mut commit = Commit::new(space, now_ms);
+        let verdict = match Verdict::read(&record) {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                commit.set_aside.push(set_aside(record, &error, now_ms));
+                self.store().commit(commit)?;
+                return Ok(1);
+            }
+        };
+        let (entity, collection) = (record.entity, record.collection);
+        let mut documents = self.inner.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is in memory has the changes inside that are to leave.
+        drop(documents.take(space, entity));
+        let stored = self.store().changes(space, entity)?;
+        let aside = self.store().set_aside_of(space, entity)?;
+        let left_out: HashSet<ChangeHash> = verdict
+            .quarantined
+            .iter()
+            .map(|(hash, _)| *hash)
+            .chain(
+                aside
+                    .iter()
+                    .filter(|aside| aside.direction == Direction::Quarantined)
+                    .map(|aside| aside.record.hash),
+            )
+            .filter(|hash| !verdict.released.contains(hash))
+            .collect();
+        if stored.iter().any(|change| left_out.contains(&change.hash)) {
+            // The numbers of the changes that leave are never given to others: the author would contradict itself.
+            self.renew_actor();
+        }
+        let back =
+            aside.iter().map(|aside| &aside.record).filter(|record| verdict.released.contains(&record.hash));
+        let payloads = stored.iter().map(|StoredChange { hash, payload, .. }| (hash, payload));
+        let payloads = payloads.chain(back.map(|record| (&record.hash, &record.payload)));
+        let payloads = payloads.filter(|(hash, payload)| !left_out.contains(*hash) && !payload.is_empty());
+        let row = self.store().find(space, entity)?;
+        let before = row.as_ref().and_then(|(_, row)| View::decode(row).ok()).unwrap_or_default();
+        let mut patch = None;
+        // If it does not load even so, its row stays as it is, and the relay has more to say.
+        if let Ok(document) = Document::from_changes(payloads.map(|(_, payload)| payload.clone()))
+            && let Ok(view) = View::of(&document)
+        {
+            patch = Patch::between((space, &collection, entity), Some(&before), &view, Origin::Remote);
+            let row = Some(view.encode().into());
+            let collection = view.collection.clone().unwrap_or_else(|| collection.clone());
+            commit.writes.push(EntityWrite { entity, collection, changes: Vec::new(), row });
+            documents.put(space, entity, document);
+        }
+        let set_aside = verdict.quarantined.len() as u64;
+        let Verdict { quarantined, released, .. } = verdict;
+        commit.judged.push(Judged { entity, collection, quarantined, released });
+        if let Err(error) = self.store().commit(commit) {
+            drop(documents.take(space, entity));
+            return Err(error.into());
+        }
+        self.notify(patch);
+        drop(documents);
+        self.outbox_moved();
+        Ok(set_aside)
+    }
+}

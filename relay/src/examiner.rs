@@ -1,0 +1,258 @@
+//! Behind the append: builds each entity that has changed, and puts changes into quarantine with which it would not load any more.
+//!
+//! It follows the feeds like a reader and remembers in the store how far it has come, so that nothing is passed over by a restart.
+//! An entity that changes often is examined once for many changes. What it finds goes into the feed as a [`Verdict`], so that all
+//! replicas leave out the same changes.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use headwater::document::{Examined, examine};
+use headwater::ingest::{IngestError, Verdict};
+use headwater_storage::{
+    ChangeHash, ChangeRecord, DeviceId, EntityHeads, EntityId, FeedStore, Judgement, PageLimit, PayloadKind,
+    Placement, ReadError, Refusal, Seq, SpaceId,
+};
+use tokio::sync::Notify;
+
+use crate::hub::Hub;
+use crate::space::{Entries, Inbox, Mail, Message, Push, code_of};
+use crate::state::{Relay, until_draining};
+
+/// Under which name the store remembers how far the examiner has come.
+const NAME: &str = "examiner";
+/// Entities looked up at once.
+const ENTITIES_AT_ONCE: usize = 256;
+/// Up to this size an entity is examined whenever it has changed; a larger one once it has grown by an eighth.
+const ALWAYS_BYTES_MAX: usize = 256 << 10;
+/// Sizes remembered of larger entities.
+const SIZES_MAX: usize = 10_000;
+/// The least time between two looks at a space. While it works it rests for as long as it worked, so that it never takes more
+/// than half a core.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The spaces whose feeds have grown.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    spaces: Mutex<BTreeSet<SpaceId>>,
+    some: Notify,
+}
+
+impl News {
+    /// Says that the feed of `space` has grown.
+    pub(crate) fn of(&self, space: SpaceId) {
+        self.spaces.lock().unwrap_or_else(PoisonError::into_inner).insert(space);
+        self.some.notify_one();
+    }
+
+    async fn next(&self) -> SpaceId {
+        loop {
+            let first = self.spaces.lock().unwrap_or_else(PoisonError::into_inner).pop_first();
+            match first {
+                Some(space) => return space,
+                None => self.some.notified().await,
+            }
+        }
+    }
+}
+
+/// What became of an attempt to release a change.
+#[derive(Debug)]
+pub(crate) enum Released {
+    /// These changes are back: the one that was asked for, and those that waited for it alone.
+    Changes(Vec<ChangeHash>),
+    /// The entity still does not load with it.
+    StillHarmful(String),
+    /// It is not in quarantine.
+    NotThere,
+}
+
+/// Examines what changes until the relay drains.
+pub(crate) async fn run(relay: Arc<Relay>) {
+    let mut draining = relay.draining.clone();
+    let news = relay.hub.news();
+    match relay.config.store.spaces().await {
+        Ok(spaces) => spaces.into_iter().for_each(|space| news.of(space)),
+        Err(error) => {
+            tracing::error!(%error, "the spaces cannot be listed; each is examined when it changes")
+        }
+    }
+    let mut sizes = HashMap::new();
+    loop {
+        let space = tokio::select! {
+            () = until_draining(&mut draining) => return,
+            space = news.next() => space,
+        };
+        let began = tokio::time::Instant::now();
+        let followed = tokio::select! {
+            () = until_draining(&mut draining) => return,
+            followed = follow(&relay, space, &mut sizes) => followed,
+        };
+        if let Err(error) = followed {
+            tracing::error!(%space, %error, "a space could not be examined; tried again when it changes");
+        }
+        tokio::select! {
+            () = until_draining(&mut draining) => return,
+            () = tokio::time::sleep(PAUSE.max(began.elapsed())) => {}
+        }
+    }
+}
+
+/// Examines what has changed in a space since the last time.
+async fn follow(
+    relay: &Relay,
+    space: SpaceId,
+    sizes: &mut HashMap<(SpaceId, EntityId), usize>,
+) -> Result<(), ReadError> {
+    let store = &relay.config.store;
+    let mut done = store.progress(space, NAME).await?;
+    loop {
+        let changed = store.changed_after(space, done, ENTITIES_AT_ONCE).await?;
+        if changed.is_empty() {
+            return Ok(());
+        }
+        for (seq, entity) in changed {
+            let size = sizes.get(&(space, entity)).copied().unwrap_or(0);
+            if let Some(size) = examine_entity(relay, space, entity, size).await? {
+                if sizes.len() >= SIZES_MAX {
+                    sizes.clear();
+                }
+                sizes.insert((space, entity), size);
+            }
+            done = seq;
+        }
+        store.set_progress(space, NAME, done).await?;
+    }
+}
+
+/// Examines an entity, and judges what is wrong with it. Returns its size if it is a large one that was examined.
+async fn examine_entity(
+    relay: &Relay,
+    space: SpaceId,
+    entity: EntityId,
+    examined_bytes: usize,
+) -> Result<Option<usize>, ReadError> {
+    loop {
+        let Some(contents) = Contents::read(&relay.config.store, space, entity).await? else {
+            return Ok(None);
+        };
+        let bytes: usize = contents.sound.iter().map(|change| change.payload.len()).sum();
+        let large = (bytes > ALWAYS_BYTES_MAX).then_some(bytes);
+        if large.is_some() && bytes < examined_bytes + examined_bytes / 8 {
+            return Ok(None);
+        }
+        let Examined { heads, culprits, .. } = contents.examine_with(&[]).await?;
+        if culprits.is_empty() {
+            return Ok(large);
+        }
+        tracing::warn!(%space, %entity, changes = culprits.len(), reason = %culprits[0].1, "quarantine");
+        let quarantined = culprits.iter().map(|(hash, error)| (*hash, reason(error))).collect();
+        let verdict = Verdict { at_ms: now_ms(), quarantined, released: Vec::new() };
+        if judge(&relay.hub, space, &contents.state, contents.last, verdict, heads).await {
+            return Ok(large);
+        }
+        // The entity has changed since, or the store is failing.
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Takes a change out of quarantine, if its entity loads with it by now.
+pub(crate) async fn release(
+    relay: &Relay,
+    space: SpaceId,
+    entity: EntityId,
+    hash: ChangeHash,
+) -> Result<Released, ReadError> {
+    loop {
+        let Some(contents) = Contents::read(&relay.config.store, space, entity).await? else {
+            return Ok(Released::NotThere);
+        };
+        let Some(wanted) = contents.quarantined.iter().find(|change| change.hash == hash) else {
+            return Ok(Released::NotThere);
+        };
+        let Examined { heads, culprits, .. } = contents.examine_with(std::slice::from_ref(wanted)).await?;
+        if let Some((_, error)) = culprits.iter().find(|(culprit, _)| *culprit == hash) {
+            return Ok(Released::StillHarmful(error.to_string()));
+        }
+        let released = vec![hash];
+        let verdict = Verdict { at_ms: now_ms(), quarantined: Vec::new(), released: released.clone() };
+        if judge(&relay.hub, space, &contents.state, contents.last, verdict, heads).await {
+            return Ok(Released::Changes(released));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// What the feed has of one entity.
+struct Contents {
+    last: Seq,
+    state: EntityHeads,
+    /// The changes that are not in quarantine, in the order of the feed.
+    sound: Vec<ChangeRecord>,
+    quarantined: Vec<ChangeRecord>,
+}
+
+impl Contents {
+    async fn read(
+        store: &FeedStore,
+        space: SpaceId,
+        entity: EntityId,
+    ) -> Result<Option<Contents>, ReadError> {
+        let Some((last, state)) = store.entity(space, entity).await? else { return Ok(None) };
+        let out = store.quarantined_of(space, entity).await?;
+        let out: HashSet<ChangeHash> = out.into_iter().map(|change| change.hash).collect();
+        let limit = PageLimit { entries_max: usize::MAX, bytes_max: usize::MAX };
+        let rows = store.read_entity(space, entity, Seq::ZERO, limit).await?.rows;
+        let changes = rows.into_iter().filter(|row| row.seq <= last).map(|row| row.record);
+        let (quarantined, sound) = changes
+            .filter(|record| record.kind == PayloadKind::Change)
+            .partition(|record| out.contains(&record.hash));
+        Ok(Some(Contents { last, state, sound, quarantined }))
+    }
+
+    /// Examines the sound changes, and these.
+    async fn examine_with(&self, further: &[ChangeRecord]) -> Result<Examined, ReadError> {
+        let changes: Vec<_> =
+            self.sound.iter().chain(further).map(|change| (change.hash, change.payload.clone())).collect();
+        let examined = tokio::task::spawn_blocking(move || examine(changes)).await;
+        examined.map_err(|_| ReadError::Store(headwater_storage::StoreError::Stopped))
+    }
+}
+
+/// Puts a verdict into the feed. Says whether it is there.
+async fn judge(
+    hub: &Hub,
+    space: SpaceId,
+    state: &EntityHeads,
+    last: Seq,
+    verdict: Verdict,
+    heads: Vec<ChangeHash>,
+) -> bool {
+    let record = verdict.record(state.entity, state.collection.clone());
+    let Verdict { quarantined, released, .. } = verdict;
+    let judgement = Judgement { last, quarantined, released, heads };
+    // No connection has the number 0, and no device this id.
+    let (answer, mut inbox) = Inbox::new(0);
+    let device = DeviceId::from_bytes([0; 16]);
+    let push =
+        Push { connection: 0, device, push_id: 0, entries: Entries::Verdict(record, judgement), answer };
+    let actor = hub.space(space);
+    if actor.send(Mail::Push { push, actor: actor.clone() }).await.is_err() {
+        return false;
+    }
+    match inbox.recv().await {
+        crate::space::Delivery::Message(Message::Appended { appended: Some(appended), .. }) => {
+            matches!(appended.placements(), [Placement::Accepted(_)])
+        }
+        _ => false,
+    }
+}
+
+fn reason(error: &IngestError) -> Refusal {
+    Refusal { code: code_of(error).number(), message: error.to_string() }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

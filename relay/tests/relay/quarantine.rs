@@ -1,0 +1,180 @@
+//! Changes that pass every check and yet would keep their entity from ever loading again.
+
+use std::num::NonZeroU64;
+use std::path::Path;
+
+use automerge::transaction::Transactable;
+use automerge::{ActorId, AutoCommit, Change, ROOT};
+use bytes::Bytes;
+use headwater::document::examine;
+use headwater::ingest::{ChangeLimits, check_change};
+use headwater::wire::{AckResult, ErrorCode};
+use headwater::{ConnectOptions, EntityId, Map, Replica, Value};
+use headwater_relay::admin::{self, Reply, Request};
+use headwater_storage::{ChangeRecord, CollectionName, Direction, PayloadKind};
+
+use crate::raw::Raw;
+use crate::running::{PATIENCE, Relay, SPACE, assert_equal, open_feed, space, sync};
+
+/// The entity as an attacker has it.
+fn copy(replica: &Replica, id: EntityId) -> AutoCommit {
+    let changes = replica.entity_changes(space(), id).unwrap();
+    let changes = changes.into_iter().map(|(_, payload)| Change::from_bytes(payload.to_vec()).unwrap());
+    let mut copy = AutoCommit::new().with_actor(ActorId::from(&[9; 16][..]));
+    copy.apply_changes(changes).unwrap();
+    copy
+}
+
+/// An edit whose operations are numbered as if nothing had been there before.
+fn poison(copy: &mut AutoCommit) -> Change {
+    copy.put(ROOT, "name", "poison").unwrap();
+    let mut change = copy.get_last_local_change().unwrap().decode();
+    change.start_op = NonZeroU64::MIN;
+    change.hash = None;
+    Change::from(change)
+}
+
+fn record(entity: EntityId, change: &Change) -> ChangeRecord {
+    ChangeRecord {
+        entity,
+        collection: CollectionName::new("bags").unwrap(),
+        kind: PayloadKind::Change,
+        hash: headwater::ChangeHash::from_bytes(change.hash().0),
+        payload: Bytes::copy_from_slice(change.raw_bytes()),
+    }
+}
+
+async fn ask(folder: &Path, request: Request) -> Reply {
+    admin::ask(folder, &request, || Err("the relay runs".into())).await.unwrap()
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waited = async {
+        while !holds() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waited).await.unwrap_or_else(|_| panic!("{what} never happens"));
+}
+
+fn rated(name: &str, rating: i64) -> Map {
+    Map::from([("name".into(), Value::from(name)), ("rating".into(), Value::Int(rating))])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_harmful_change_is_left_out_by_everybody_and_the_entity_lives_on() {
+    // Would let one client make an entity unloadable for all others, for good.
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join(admin::SOCKET);
+    let relay = Relay::start_with(directory.path(), |config| config.admin_socket = Some(socket)).await;
+    let [a, b, c] = ["a", "b", "c"].map(|name| Replica::open(directory.path().join(name)).unwrap());
+    let [on_a, on_b] = [&a, &b].map(|replica| replica.space(SPACE).dynamic("bags").unwrap());
+    let connections =
+        [&a, &b].map(|replica| replica.connect(&relay.url(), ConnectOptions::new([space()])).unwrap());
+    let bag = on_a.insert(rated("Guji", 4)).unwrap();
+    until("the bag's arrival", || on_b.get(bag.id).unwrap().is_some()).await;
+
+    let mut attacker = copy(&a, bag.id);
+    let harmful = poison(&mut attacker);
+    let harmless_by_itself =
+        check_change(&Bytes::copy_from_slice(harmful.raw_bytes()), &ChangeLimits::default());
+    assert!(harmless_by_itself.is_ok(), "{harmless_by_itself:?}");
+    let mut all = a.entity_changes(space(), bag.id).unwrap();
+    all.push((record(bag.id, &harmful).hash, Bytes::copy_from_slice(harmful.raw_bytes())));
+    assert_eq!(examine(all).culprits.len(), 1, "it does harm");
+
+    let mut raw = Raw::pushing(&relay).await;
+    let taken = raw.push(1, vec![record(bag.id, &harmful)]).await;
+    assert!(matches!(taken[..], [AckResult::Accepted(_)]), "{taken:?}");
+    let hash = record(bag.id, &harmful).hash;
+    for replica in [&a, &b] {
+        until("the verdict", || {
+            let aside = replica.space(SPACE).set_aside().unwrap();
+            aside.iter().any(|aside| aside.record.hash == hash && aside.direction == Direction::Quarantined)
+        })
+        .await;
+    }
+    // The name is that of the honest author, and edits still go both ways.
+    on_a.set(bag.id, Map::from([("rating".into(), Value::Int(5))])).unwrap();
+    until("the later edit", || {
+        on_b.get(bag.id).unwrap().unwrap().fields.get("rating") == Some(&Value::Int(5))
+    })
+    .await;
+    on_b.set(bag.id, Map::from([("name".into(), Value::from("Guji natural"))])).unwrap();
+    until("the answer", || {
+        on_a.get(bag.id).unwrap().unwrap().fields.get("name") == Some(&Value::from("Guji natural"))
+    })
+    .await;
+
+    // Neither it nor what builds on it gets in again.
+    let again = raw.push(2, vec![record(bag.id, &harmful)]).await;
+    let refused =
+        |results: &[AckResult]| matches!(results, [AckResult::Refused { code: ErrorCode::Quarantined, .. }]);
+    assert!(refused(&again), "{again:?}");
+
+    let Reply::Listed(listed) = ask(directory.path(), Request::List).await else { panic!() };
+    assert_eq!(listed.len(), 1);
+    assert_eq!((&listed[0].hash, &listed[0].entity), (&hash.to_string(), &bag.id.to_string()));
+    let short = listed[0].hash[..8].to_owned();
+    let shown = ask(directory.path(), Request::Show { hash: short.clone() }).await;
+    let Reply::Shown { number, pushed_by, .. } = &shown else { panic!("{shown:?}") };
+    assert_eq!((*number, pushed_by), (1, &headwater::DeviceId::from_bytes([6; 16]).to_string()));
+    let released = ask(directory.path(), Request::Release { hash: short }).await;
+    assert!(matches!(&released, Reply::Refused(reason) if reason.contains("does not load")), "{released:?}");
+
+    // Who comes later leaves it out as well, and everybody survives a restart.
+    sync(&c, &relay).await;
+    assert_equal(&a, &c);
+    for connection in connections {
+        connection.disconnect().await;
+    }
+    drop((on_a, on_b, bag, a, b));
+    let [a, b] = ["a", "b"].map(|name| Replica::open(directory.path().join(name)).unwrap());
+    sync(&a, &relay).await;
+    assert_equal(&a, &b);
+    assert_equal(&a, &c);
+    relay.stop().await;
+    // The list is in the files.
+    let feed = open_feed(directory.path()).await;
+    let store = headwater_storage::FeedStore::redb(feed, headwater_storage::WriterLimits::default()).unwrap();
+    let offline = || Ok(headwater_relay::Config::new(store));
+    let offline = admin::ask(directory.path(), &Request::List, offline).await.unwrap();
+    assert_eq!(offline, Reply::Listed(listed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_number_is_refused_and_its_owner_goes_on() {
+    // Would lock an author out of an entity: its own next change would contradict the stolen one for ever.
+    let directory = tempfile::tempdir().unwrap();
+    let relay = Relay::start(directory.path()).await;
+    let [a, b] = ["a", "b"].map(|name| Replica::open(directory.path().join(name)).unwrap());
+    let bags = a.space(SPACE).dynamic("bags").unwrap();
+    let bag = bags.insert(rated("Guji", 4)).unwrap();
+    bags.set(bag.id, Map::from([("rating".into(), Value::Int(5))])).unwrap();
+    sync(&a, &relay).await;
+    // Another change with the number of one that is there.
+    let (_, last) = a.entity_changes(space(), bag.id).unwrap().pop().unwrap();
+    let mut stolen = Change::from_bytes(last.to_vec()).unwrap().decode();
+    stolen.time += 1;
+    stolen.hash = None;
+    let stolen = Change::from(stolen);
+    let mut raw = Raw::pushing(&relay).await;
+    let refused = raw.push(1, vec![record(bag.id, &stolen)]).await;
+    assert!(matches!(refused[..], [AckResult::Refused { code: ErrorCode::NumberTaken, .. }]), "{refused:?}");
+    // Numbers from far ahead, which would leave none for the others.
+    let mut copy = copy(&a, bag.id);
+    copy.put(ROOT, "rating", 1).unwrap();
+    let mut ahead = copy.get_last_local_change().unwrap().decode();
+    ahead.start_op = NonZeroU64::new(2_000_000).unwrap();
+    ahead.hash = None;
+    let refused = raw.push(2, vec![record(bag.id, &Change::from(ahead))]).await;
+    assert!(
+        matches!(refused[..], [AckResult::Refused { code: ErrorCode::ChangeInvalid, .. }]),
+        "{refused:?}"
+    );
+    bags.set(bag.id, Map::from([("rating".into(), Value::Int(3))])).unwrap();
+    assert_eq!(sync(&a, &relay).await.rejected, 0);
+    sync(&b, &relay).await;
+    assert_equal(&a, &b);
+    relay.stop().await;
+}
