@@ -36,6 +36,8 @@ pub(crate) struct Link {
     socket_bytes: usize,
     /// The most that the relay's end may send at once, in bytes: its window, and some frames that do not count.
     room_bytes: usize,
+    /// What the relay's end may have under way in changes.
+    window_bytes: usize,
 }
 
 /// The client's end of a connection.
@@ -57,6 +59,9 @@ pub(crate) struct RelayEnd {
     /// What its client asked to open.
     pub(crate) opened: Vec<SpaceId>,
 }
+
+/// How a `Changes` frame begins: a CBOR array of two, the frame's type first.
+const CHANGES_BEGIN: [u8; 2] = [0x82, 5];
 
 /// What a connection is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +114,7 @@ impl Link {
             config.limits.in_flight_bytes_max = 8 << 10;
         }
         let room_bytes = (2 * config.limits.in_flight_bytes_max + 4 * config.limits.frame_bytes_max) as usize;
+        let window_bytes = config.limits.in_flight_bytes_max as usize;
         let (inbox, inbox_receiver) = Inbox::new(LIVE_QUEUE_BYTES_MAX);
         let session = RelaySession::new(config, now);
         let server = RelayEnd { session, inbox, inbox_receiver, device: None, opened: Vec::new() };
@@ -125,6 +131,7 @@ impl Link {
             stalled_until: Time::default(),
             socket_bytes: 256 << random.below(8),
             room_bytes,
+            window_bytes,
         }
     }
 
@@ -147,7 +154,12 @@ impl Link {
     /// Whether what waits for the client is within what the relay's end may send without hearing from it.
     pub(crate) fn is_within_bounds(&self) -> bool {
         let waiting = self.server.as_ref().map_or(0, |server| server.inbox_receiver.live_bytes());
-        self.bytes_to_client() <= self.socket_bytes + self.room_bytes && waiting <= LIVE_QUEUE_BYTES_MAX
+        // A frame that was doubled on its way is not the relay's.
+        let changes = self.to_client.iter().filter(|message| message.starts_with(&CHANGES_BEGIN));
+        let changes: usize = changes.map(Bytes::len).sum();
+        self.bytes_to_client() <= self.socket_bytes + self.room_bytes
+            && (changes <= self.window_bytes || self.is_tampered)
+            && waiting <= LIVE_QUEUE_BYTES_MAX
     }
 
     /// Whether the client reads.

@@ -131,7 +131,7 @@ impl Batch<'_> {
             return Ok(None);
         }
         let expected = self.number_of(space, entity, &numbers.author)?.unwrap_or(0).saturating_add(1);
-        if numbers.number != expected && !cfg!(bug = "numbers-not-checked") {
+        if numbers.number != expected {
             return Ok(Some(Placement::Misnumbered { expected }));
         }
         let first_op_max = highest.unwrap_or(0).saturating_add(numbers.ahead_max);
