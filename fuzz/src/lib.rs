@@ -8,13 +8,15 @@
 //! 2. `device`, `edits`, `relay`, `link`: the parts of a world.
 //! 3. `history`: what happened, kept outside of what can lose it. `check`: what must hold in the end. [`Violation`]: what did not.
 //! 4. `world`: what each act does, what is on its way, and how it is healed.
-//! 5. [`campaign`]: many worlds, on many threads. [`shrink`]: the shortest plan that still breaks the promise.
+//! 5. [`hostile`]: bytes that hurt.
+//! 6. [`campaign`]: many worlds, on many threads. [`shrink`]: the shortest plan that still breaks the promise.
 
 pub mod campaign;
 mod check;
 mod device;
 mod edits;
 mod history;
+pub mod hostile;
 mod link;
 mod plan;
 mod random;
