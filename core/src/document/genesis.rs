@@ -58,7 +58,8 @@ impl Genesis {
             let parent_is_ours =
                 change.deps().iter().all(|dep| document.contains(&ChangeHash::from_bytes(dep.0)));
             let hash = ChangeHash::from_bytes(change.hash().0);
-            if needed && parent_is_ours && document.known.insert(hash) {
+            if needed && parent_is_ours && !document.contains(&hash) {
+                document.know(hash, change.max_op());
                 document.automerge.apply_changes([change.clone()])?;
                 document.size_bytes += change.raw_bytes().len();
                 added.push((hash, Bytes::copy_from_slice(change.raw_bytes())));

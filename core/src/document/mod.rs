@@ -10,7 +10,7 @@ mod read;
 mod view;
 mod waiting;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use automerge::transaction::CommitOptions;
 use automerge::{ActorId, Automerge, ReadDoc};
@@ -40,10 +40,12 @@ use crate::model::Map;
 #[derive(Clone)]
 pub struct Document {
     automerge: Automerge,
-    /// The changes that were applied, and those that wait for their dependencies.
-    known: HashSet<ChangeHash>,
+    /// The changes that were applied, and those that wait for their dependencies, each with the number of its last operation.
+    known: HashMap<ChangeHash, u64>,
     /// Changes that wait for their dependencies, in the order in which they came.
     waiting: Vec<CheckedChange>,
+    /// The highest number that an operation has.
+    max_op: u64,
     /// How many bytes of changes are inside, a measure of the memory that it takes.
     size_bytes: usize,
 }
@@ -93,7 +95,13 @@ pub enum WriteError {
 impl Document {
     /// A document without any change.
     pub fn new() -> Document {
-        Document { automerge: Automerge::new(), known: HashSet::new(), waiting: Vec::new(), size_bytes: 0 }
+        Document {
+            automerge: Automerge::new(),
+            known: HashMap::new(),
+            waiting: Vec::new(),
+            max_op: 0,
+            size_bytes: 0,
+        }
     }
 
     /// Builds the document from its changes, in any order. Changes whose dependencies are missing wait inside.
@@ -104,7 +112,7 @@ impl Document {
         let mut document = Document::new();
         let checked =
             changes.into_iter().map(|payload| check_stored(&payload)).collect::<Result<Vec<_>, _>>()?;
-        document.apply_checked(checked)?;
+        document.apply_all(checked, u64::MAX)?;
         Ok(document)
     }
 
@@ -122,8 +130,14 @@ impl Document {
     /// # Errors
     /// As for [`Document::apply`].
     pub fn apply_checked(&mut self, changes: Vec<CheckedChange>) -> Result<(), IngestError> {
+        self.apply_all(changes, ChangeLimits::default().operation_ahead_max)
+    }
+
+    fn apply_all(&mut self, changes: Vec<CheckedChange>, ahead_max: u64) -> Result<(), IngestError> {
+        let known = &mut self.known;
+        let fresh = changes.into_iter();
         let fresh: Vec<CheckedChange> =
-            changes.into_iter().filter(|change| self.known.insert(change.hash())).collect();
+            fresh.filter(|change| known.insert(change.hash(), change.header.max_op()).is_none()).collect();
         if fresh.is_empty() {
             return Ok(());
         }
@@ -134,7 +148,10 @@ impl Document {
         let known = &self.known;
         let ready;
         (ready, self.waiting) =
-            waiting::in_order(candidates, |hash| known.contains(hash) && !waited.contains(hash));
+            waiting::in_order(candidates, |hash| known.contains_key(hash) && !waited.contains(hash));
+        for change in &ready {
+            self.max_op = numbered_in_order(change, &self.known, self.max_op, ahead_max)?;
+        }
         if ready.is_empty() {
             return Ok(());
         }
@@ -150,7 +167,7 @@ impl Document {
 
     /// Whether a change is here, applied or waiting for its dependencies.
     pub fn contains(&self, hash: &ChangeHash) -> bool {
-        self.known.contains(hash)
+        self.known.contains_key(hash)
     }
 
     /// How many changes wait for their dependencies.
@@ -161,7 +178,7 @@ impl Document {
     /// Whether a change could be applied as the next one.
     pub(crate) fn is_ready(&self, change: &CheckedChange) -> bool {
         let waits = |hash: &ChangeHash| self.waiting.iter().any(|waiting| waiting.hash() == *hash);
-        change.deps().iter().all(|dep| self.known.contains(dep) && !waits(dep))
+        change.deps().iter().all(|dep| self.known.contains_key(dep) && !waits(dep))
     }
 
     /// The changes that no other applied change depends on, in ascending order.
@@ -231,15 +248,42 @@ impl Document {
             other => WriteError::Engine(other.to_string()),
         })?;
         let hash = ChangeHash::from_bytes(change.hash().0);
-        self.known.insert(hash);
+        self.know(hash, change.max_op());
         self.size_bytes += payload.len();
         Ok(Some(LocalChange { hash, payload, time_ms, actor: actor.to_vec() }))
+    }
+
+    fn know(&mut self, hash: ChangeHash, max_op: u64) {
+        self.known.insert(hash, max_op);
+        self.max_op = self.max_op.max(max_op);
     }
 
     /// Every field of the root, Headwater's own included.
     pub(crate) fn fields(&self) -> Result<Map, ViewError> {
         read::root(&self.automerge)
     }
+}
+
+/// Checks that a change's operations are numbered behind those that it builds on, and not too far ahead. Returns the highest number
+/// after it.
+fn numbered_in_order(
+    change: &CheckedChange,
+    known: &HashMap<ChangeHash, u64>,
+    max_op: u64,
+    ahead_max: u64,
+) -> Result<u64, IngestError> {
+    let first = change.header.start_op;
+    let before = change.deps().iter().filter_map(|dep| known.get(dep)).max().copied().unwrap_or(0);
+    if first <= before && change.header.operations > 0 {
+        let why =
+            format!("its operations are numbered from {first} on, and those it builds on up to {before}");
+        return Err(IngestError::DoesNotApply(why));
+    }
+    if first.saturating_sub(max_op) > ahead_max {
+        let (count, limit) = (first, max_op.saturating_add(ahead_max));
+        return Err(IngestError::TooMany { what: "as the number of its first operation", count, limit });
+    }
+    Ok(max_op.max(change.header.max_op()))
 }
 
 impl Default for Document {

@@ -30,6 +30,11 @@ impl RelayProcess {
         Err(String::from_utf8_lossy(&ended.stderr).into_owned())
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.url.strip_prefix("ws://").unwrap().parse().unwrap()
@@ -68,6 +73,8 @@ impl Drop for RelayProcess {
 fn spawn(data: &Path, log: Stdio) -> (Child, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_headwater-relay"));
     command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).env("RUST_LOG", "error");
+    // Telling where a panic came from takes more memory than any attack may.
+    command.env("RUST_BACKTRACE", "0");
     let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
     let mut said = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
