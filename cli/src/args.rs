@@ -83,8 +83,33 @@ pub(crate) enum Verb {
     Watch(Watch),
     /// Show what this replica holds and what waits for the relay
     Status,
+    /// Check every stored change, repair what can be repaired, and say what cannot
+    Verify,
+    /// Changes that are kept apart, because they could not be used
+    Quarantine {
+        /// What to do with them
+        #[command(subcommand)]
+        action: Quarantine,
+    },
     /// Print the completion script of a shell
     Completions(Completions),
+}
+
+/// What to do with changes that are kept apart.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Quarantine {
+    /// List them, one line each: hash, entity, reason
+    Ls,
+    /// Print all that is known of one
+    Show {
+        /// The change, or the first digits of its hash
+        hash: String,
+    },
+    /// Try to use one after all
+    Release {
+        /// The change, or the first digits of its hash
+        hash: String,
+    },
 }
 
 /// Arguments of `put`.

@@ -62,6 +62,17 @@ pub(crate) enum Failure {
     /// The replica's store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Stored changes do not load.
+    #[error(
+        "{0} changes do not load and are set aside; `headwater sync` fetches whole copies of those that the relay has"
+    )]
+    Damaged(usize),
+    /// No change that is kept apart has this hash.
+    #[error("no change that is kept apart, or more than one, begins with `{0}`")]
+    NotSetAside(String),
+    /// A change that is kept apart cannot be used.
+    #[error("it stays apart: {0}")]
+    NotReleased(String),
     /// A file that was named could not be read or written.
     #[error("{}: {error}", path.display())]
     File { path: PathBuf, error: io::Error },
@@ -162,6 +173,9 @@ impl Failure {
             Failure::File { .. } | Failure::Io(_) => "io",
             Failure::Sync(_) | Failure::Connect(_) | Failure::Connection(_) => "sync",
             Failure::Rejected { .. } => "rejected",
+            Failure::Damaged(_) => "damaged",
+            Failure::NotSetAside(_) => "not_found",
+            Failure::NotReleased(_) => "not_released",
         }
     }
 }

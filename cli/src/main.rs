@@ -5,6 +5,7 @@
 //! code.
 
 mod args;
+mod care;
 mod edit;
 mod failure;
 mod open;
@@ -51,6 +52,8 @@ fn run(Arguments { options, verb }: Arguments, output: &mut Output) -> Result<()
         Verb::Sync => relay::sync(&options, output),
         Verb::Watch(watch) => relay::watch(&options, &watch, output),
         Verb::Status => read::status(&options, output),
+        Verb::Verify => care::verify(&options, output),
+        Verb::Quarantine { action } => care::quarantine(&options, &action, output),
         Verb::Completions(completions) => output.completions(completions.shell),
     }
 }

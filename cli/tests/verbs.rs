@@ -166,3 +166,44 @@ fn the_default_replica_is_in_the_data_directory() {
         assert!(home.join(expected).join("replica.redb").is_file());
     }
 }
+
+#[test]
+fn verify_finds_a_damaged_change_and_quarantine_shows_it() {
+    // Would leave a person with a damaged disk without a word, or without a way to see what is lost.
+    let terminal = Terminal::new();
+    let id = terminal.ok(&["put", "bags", r#"{"name": "Guji"}"#]).trim().to_owned();
+    terminal.ok(&["set", "bags", &id, "rating=4"]);
+    assert_eq!(terminal.json(&["verify"])["set_aside"], json!([]));
+    assert_eq!(terminal.ok(&["quarantine", "ls"]), "");
+    {
+        const CHANGES: redb::TableDefinition<&[u8; 24], &[u8]> = redb::TableDefinition::new("changes_v1");
+        let database = redb::Database::open(terminal.path("replica.redb")).unwrap();
+        let transaction = database.begin_write().unwrap();
+        {
+            let mut table = transaction.open_table(CHANGES).unwrap();
+            let (key, mut value) = {
+                let (key, value) = redb::ReadableTable::last(&table).unwrap().unwrap();
+                (*key.value(), value.value().to_vec())
+            };
+            *value.last_mut().unwrap() ^= 1;
+            table.insert(&key, value.as_slice()).unwrap();
+        }
+        transaction.commit().unwrap();
+    }
+    let verified = terminal.run(&["verify"]);
+    assert!(verified.code != 0 && verified.stderr.contains("1 changes do not load"), "{verified:?}");
+    assert!(verified.stdout.contains(&id), "{verified:?}");
+    let listed = lines(&terminal.ok(&["quarantine", "ls", "--json"]));
+    assert_eq!((listed.len(), &listed[0]["direction"]), (1, &json!("damaged")));
+    let hash = listed[0]["hash"].as_str().unwrap();
+    let shown = terminal.json(&["quarantine", "show", &hash[..8]]);
+    assert_eq!(shown["entity"], json!(id));
+    assert!(!shown["payload"].as_str().unwrap().is_empty());
+    let released = terminal.error(1, &["quarantine", "release", &hash[..8]]);
+    assert_eq!(released["kind"], json!("not_released"), "{released}");
+    assert_eq!(terminal.error(1, &["quarantine", "show", "ffff"])["kind"], json!("not_found"));
+    // What is whole is still there, and can be edited.
+    assert_eq!(terminal.json(&["get", "bags", &id])["name"], json!("Guji"));
+    terminal.ok(&["set", "bags", &id, "rating=5"]);
+    assert_eq!(terminal.json(&["verify"])["set_aside"], json!([]));
+}

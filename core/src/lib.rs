@@ -51,7 +51,7 @@ pub use headwater_storage::{
 pub use model::{Counter, Keyed, Map, Text, Timestamp, Value};
 pub use replica::{
     Collection, DynamicCollection, EditError, EntitySync, Environment, Origin, Patch, PatchKind, Patches,
-    ReadError, Receipt, ReceiptError, Record, Replica, Space, Written,
+    ReadError, Receipt, ReceiptError, Record, Replica, Space, Verified, Written,
 };
 
 /// Runs the examples of the project's README.

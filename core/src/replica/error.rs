@@ -92,3 +92,11 @@ pub enum MergeError {
     #[error(transparent)]
     Commit(#[from] CommitError),
 }
+
+/// What a commit without a cursor can fail with.
+pub(super) fn store_error(error: CommitError) -> StoreError {
+    match error {
+        CommitError::Store(error) => error,
+        other => StoreError::Corrupt(other.to_string()),
+    }
+}

@@ -68,7 +68,8 @@ impl Replica {
         }
         let set_aside = verdict.quarantined.len() as u64;
         let Verdict { quarantined, released, .. } = verdict;
-        commit.judged.push(Judged { entity, collection, quarantined, released });
+        let direction = Direction::Quarantined;
+        commit.judged.push(Judged { entity, collection, direction, quarantined, released });
         if let Err(error) = self.store().commit(commit) {
             drop(documents.take(space, entity));
             return Err(error.into());

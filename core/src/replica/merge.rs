@@ -15,7 +15,7 @@ use crate::document::{Document, View};
 use crate::ingest::{ChangeLimits, CheckedChange, IngestError, check_record};
 
 /// The code under which a change that this replica could not use is set aside; see the error table in `docs/protocol.md`.
-const REFUSED_BY_INGEST: u16 = 1;
+pub(super) const REFUSED_BY_INGEST: u16 = 1;
 
 /// Changes to merge, and where in the feed they leave the replica.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +56,8 @@ struct Applied {
     collection: CollectionName,
     document: Document,
     changes: Vec<ChangeRecord>,
+    /// Those among them whose stored copies were damaged.
+    recovered: Vec<ChangeHash>,
     view: View,
     patch: Option<Patch>,
 }
@@ -125,6 +127,9 @@ impl Replica {
             return Ok(merged);
         }
         commit.writes = applied.iter().map(Applied::entity_write).collect();
+        let recovered =
+            applied.iter().flat_map(|applied| applied.recovered.iter().map(|hash| (applied.entity, *hash)));
+        commit.recovered = recovered.collect();
         if cfg!(bug = "watermark-before-merge") && commit.position.is_some() {
             let mut early = Commit::new(space, now_ms);
             early.position = commit.position.take();
@@ -193,7 +198,7 @@ impl Replica {
             Ok(document) => document,
             Err(error) => return Ok(Outcome::none_usable(changes, &error)),
         };
-        let mut seen = self.left_out(space, entity)?;
+        let (mut seen, damaged) = self.left_out(space, entity)?;
         changes.retain(|(record, _)| !document.contains(&record.hash) && seen.insert(record.hash));
         if cfg!(bug = "early-change-dropped") {
             changes.retain(|(_, change)| {
@@ -223,20 +228,32 @@ impl Replica {
         // The document says which collection it is in; the routing header only until the document does.
         let collection = view.collection.clone().unwrap_or_else(|| first.collection.clone());
         let patch = Patch::between((space, &collection, entity), Some(&base), &view, Origin::Remote);
-        let changes = changes.into_iter().map(|(record, _)| record).collect();
+        let changes: Vec<ChangeRecord> = changes.into_iter().map(|(record, _)| record).collect();
+        let recovered = changes.iter().map(|record: &ChangeRecord| record.hash);
+        let recovered = recovered.filter(|hash| damaged.contains(hash)).collect();
         Ok(Outcome {
-            applied: Some(Applied { entity, collection, document, changes, view, patch }),
+            applied: Some(Applied { entity, collection, document, changes, recovered, view, patch }),
             culprits,
         })
     }
 }
 
 impl Replica {
-    /// The changes of an entity that everybody leaves out.
-    fn left_out(&self, space: SpaceId, entity: EntityId) -> Result<HashSet<ChangeHash>, MergeError> {
+    /// The changes of an entity that everybody leaves out, and those that were damaged here.
+    fn left_out(
+        &self,
+        space: SpaceId,
+        entity: EntityId,
+    ) -> Result<(HashSet<ChangeHash>, HashSet<ChangeHash>), MergeError> {
         let aside = self.store().set_aside_of(space, entity)?;
-        let left_out = aside.into_iter().filter(|aside| aside.direction == Direction::Quarantined);
-        Ok(left_out.map(|aside| aside.record.hash).collect())
+        let of = |direction| {
+            aside
+                .iter()
+                .filter(move |aside| aside.direction == direction)
+                .map(|aside| aside.record.hash)
+                .collect()
+        };
+        Ok((of(Direction::Quarantined), of(Direction::Damaged)))
     }
 }
 

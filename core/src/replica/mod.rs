@@ -11,6 +11,7 @@ mod judge;
 mod merge;
 mod mutate;
 mod receipt;
+mod salvage;
 mod space;
 mod supply;
 mod watch;
@@ -23,11 +24,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use headwater_storage::{DeviceId, EntityId, NewReplica, OpenError, ReplicaStore, SpaceId, StorageBackend};
 use tokio::sync::{broadcast, watch as tokio_watch};
 
+pub use headwater_storage::{Direction, SetAside};
+
 pub use collection::Collection;
 pub use dynamic::{DynamicCollection, EntitySync, Record};
 pub use error::{EditError, MergeError, ReadError};
 pub use merge::{MergeRequest, Merged};
 pub use receipt::{Receipt, ReceiptError, Written};
+pub use salvage::{TakeBackError, Verified};
 pub use space::Space;
 pub use supply::EntityPosition;
 pub use watch::{Origin, Patch, PatchKind, Patches};

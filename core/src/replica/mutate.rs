@@ -2,18 +2,16 @@
 
 use std::collections::HashSet;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use headwater_storage::{
     ChangeHash, CollectionName, Commit, EntityId, EntityWrite, NewChange, Outbox, OutboxSeq, PayloadKind,
-    SpaceId, StoreError,
+    SpaceId,
 };
 
 use super::watch::{Origin, Patch};
 use super::{ACTOR_BYTES, EditError, ReadError, Receipt, Replica, new_actor};
 use crate::document::{Document, Genesis, LocalEdit, Tombstone, View, WriteError};
-use crate::ingest::IngestError;
 use crate::model::Map;
 
 /// One entity's part of a write.
@@ -152,17 +150,6 @@ impl Replica {
         let view = base.advance(&document, stamps).map_err(view_error)?;
         let patch = Patch::between((space, collection, entity), Some(&base), &view, Origin::Local);
         Ok(Some(Prepared { entity, document, changes, view, patch }))
-    }
-
-    /// Builds an entity's document from its stored changes. The inner error means that one of them does not load any more.
-    pub(super) fn load_document(
-        &self,
-        space: SpaceId,
-        entity: EntityId,
-    ) -> Result<Result<Document, IngestError>, StoreError> {
-        self.inner.documents_loaded.fetch_add(1, Ordering::Relaxed);
-        let changes = self.store().changes(space, entity)?;
-        Ok(Document::from_changes(changes.into_iter().map(|change| change.payload)))
     }
 
     fn actor(&self) -> [u8; ACTOR_BYTES] {

@@ -1,8 +1,8 @@
-use headwater_storage::{CollectionName, NameError, SetAside, SpaceId, StoreError};
+use headwater_storage::{ChangeHash, CollectionName, EntityId, NameError, SetAside, SpaceId, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Collection, DynamicCollection, EditError, Replica};
+use super::{Collection, DynamicCollection, EditError, Replica, TakeBackError};
 
 /// A space of a replica: the unit of sharing and of sync.
 ///
@@ -68,5 +68,13 @@ impl Space {
     /// When the store fails.
     pub fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
         self.replica.store().set_aside(self.id)
+    }
+
+    /// Tries to use a change after all that is kept apart, such as one that an earlier version could not read.
+    ///
+    /// # Errors
+    /// When it still cannot be used, or the relay decided so. It stays apart then.
+    pub fn take_back(&self, entity: EntityId, hash: ChangeHash) -> Result<(), TakeBackError> {
+        self.replica.take_back(self.id, entity, hash)
     }
 }

@@ -7,3 +7,4 @@ mod evolve;
 mod merge;
 mod pair;
 mod reopen;
+mod salvage;

@@ -165,11 +165,16 @@ impl World {
     /// The network damages what is on its way in one connection, once.
     fn tamper(&mut self, act: Act, random: &mut Random) {
         let Some(link) = self.any_link(random).and_then(|id| self.links.get_mut(&id)) else { return };
-        let queue = if random.chance(50) { &mut link.to_relay } else { &mut link.to_client };
+        let to_relay = random.chance(50);
+        let queue = if to_relay { &mut link.to_relay } else { &mut link.to_client };
         let index = random.below(queue.len());
         let Some(frame) = queue.get(index).cloned() else { return };
         match act {
-            Act::Lose => drop(queue.remove(index)),
+            Act::Lose => {
+                drop(queue.remove(index));
+                // Nothing comes behind it that would show the gap.
+                link.must_end &= !to_relay || index < link.to_relay.len();
+            }
             Act::Double => queue.insert(index + random.below(queue.len() - index) + 1, frame),
             Act::Swap => {
                 let other = random.below(queue.len());

@@ -37,8 +37,10 @@ pub struct Commit {
     pub refused: Vec<(OutboxSeq, Refusal)>,
     /// Changes that are kept apart because they could not be used.
     pub set_aside: Vec<SetAside>,
-    /// Changes that the relay has judged. `writes` has the rows of their entities after it.
+    /// Changes that leave their entities, or come back. `writes` has the rows of those entities after it.
     pub judged: Vec<Judged>,
+    /// Changes that were set aside as damaged, and are here again: they are not set aside any more.
+    pub recovered: Vec<(EntityId, ChangeHash)>,
     /// The time now, in milliseconds since 1970.
     pub now_ms: u64,
     /// When this has to be on the disk.
@@ -58,6 +60,7 @@ impl Commit {
             refused: Vec::new(),
             set_aside: Vec::new(),
             judged: Vec::new(),
+            recovered: Vec::new(),
             now_ms,
             durability: CommitDurability::Immediate,
         }
@@ -183,6 +186,12 @@ pub(super) fn write(txn: &WriteTransaction, names: &Names, commit: &Commit) -> R
         let mut table = txn.open_table(tables::SET_ASIDE)?;
         for row in &commit.set_aside {
             put_aside(&mut table, number, row)?;
+        }
+    }
+    if !commit.recovered.is_empty() {
+        let mut table = txn.open_table(tables::SET_ASIDE)?;
+        for (entity, hash) in &commit.recovered {
+            table.remove(&change_key(number, *entity, *hash))?;
         }
     }
     step.write_collections(txn)?;

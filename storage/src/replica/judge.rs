@@ -1,4 +1,4 @@
-//! Moving changes between an entity and those set aside, when the relay has judged them.
+//! Moving changes between an entity and those set aside: when the relay has judged them, or they do not load any more.
 
 use std::collections::HashMap;
 
@@ -12,13 +12,15 @@ use crate::error::StoreError;
 use crate::id::{ChangeHash, CollectionName, EntityId};
 use crate::layout::{change_key, entity_key, ordered_key};
 
-/// Changes of one entity that everybody leaves out, or takes in again.
+/// Changes of one entity that are left out, or taken in again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
     /// The entity.
     pub entity: EntityId,
     /// Its collection.
     pub collection: CollectionName,
+    /// As what the changes that leave are set aside.
+    pub direction: Direction,
     /// The changes that leave the entity, and the outbox, and are set aside. Those that are not here are remembered, so that they
     /// stay out when they come.
     pub quarantined: Vec<(ChangeHash, Refusal)>,
@@ -77,7 +79,7 @@ impl Step<'_> {
                     payload: bytes::Bytes::new(),
                 },
             };
-            let (direction, reason) = (Direction::Quarantined, reason.clone());
+            let (direction, reason) = (judged.direction, reason.clone());
             put_aside(&mut aside, number, &SetAside { record, direction, reason, time_ms: now_ms })?;
         }
         for hash in &judged.released {

@@ -118,6 +118,8 @@ pub enum Direction {
     Refused,
     /// The relay's verdict is that everybody leaves it out.
     Quarantined,
+    /// It does not load any more. A whole copy from the relay takes its place.
+    Damaged,
 }
 
 /// A change that is kept apart, with the reason. Its bytes are never thrown away.

@@ -54,7 +54,7 @@ pub(super) const OUTBOX_COUNTER: [u8; 12] = [0; 12];
 
 // set_aside_v1: changes that could not be used, each with its reason.
 //   key:   space number u32 | entity 16 | hash 32
-//   value: direction u8 (0 from the relay, 1 refused by the relay, 2 in quarantine) | reason code u16 | time u64, milliseconds since 1970
+//   value: direction u8 (0 from the relay, 1 refused by the relay, 2 in quarantine, 3 damaged) | reason code u16 | time u64, milliseconds since 1970
 //          | kind u8 | name length u8, collection name | reason length u32, reason text | payload, to the end
 pub(super) const SET_ASIDE: TableDefinition<&[u8; 52], &[u8]> = TableDefinition::new("set_aside_v1");
 
@@ -185,7 +185,8 @@ pub(super) fn change_value(kind: PayloadKind, hash: ChangeHash, payload: &[u8]) 
 
 pub(super) fn parse_change(value: &[u8]) -> Result<StoredChange, StoreError> {
     let mut fields = Fields::new("changes_v1", value);
-    let kind = PayloadKind::from_code(fields.u8()?).map_err(|_| fields.damaged())?;
+    // A code that nobody knows is a damaged one: the change behind it may be whole.
+    let kind = PayloadKind::from_code(fields.u8()?).unwrap_or(PayloadKind::Snapshot);
     let hash = ChangeHash::from_bytes(fields.array()?);
     Ok(StoredChange { kind, hash, payload: Bytes::copy_from_slice(fields.rest()) })
 }
@@ -233,6 +234,7 @@ pub(super) fn set_aside_value(row: &SetAside) -> Vec<u8> {
         Direction::FromRelay => 0,
         Direction::Refused => 1,
         Direction::Quarantined => 2,
+        Direction::Damaged => 3,
     });
     value.extend_from_slice(&row.reason.code.to_be_bytes());
     value.extend_from_slice(&row.time_ms.to_be_bytes());
@@ -257,6 +259,7 @@ pub(super) fn parse_set_aside(key: &[u8; 52], value: &[u8]) -> Result<SetAside, 
         0 => Direction::FromRelay,
         1 => Direction::Refused,
         2 => Direction::Quarantined,
+        3 => Direction::Damaged,
         _ => return Err(fields.damaged()),
     };
     let code = fields.u16()?;

@@ -1,0 +1,102 @@
+//! The verbs that look after what is stored: `verify`, `quarantine`.
+
+use headwater::ChangeHash;
+use headwater::replica::{Direction, SetAside};
+use serde_json::json;
+
+use crate::args::{Options, Quarantine};
+use crate::failure::Failure;
+use crate::open::Missing;
+use crate::output::Output;
+
+pub(crate) fn verify(options: &Options, output: &mut Output) -> Result<(), Failure> {
+    let verified = options.open(Missing::Refuse)?.verify()?;
+    let human = || {
+        let mut lines = vec![format!("{} entities, {} changes", verified.entities, verified.changes)];
+        let named = verified.set_aside.iter();
+        lines.extend(
+            named.map(|(_, entity, hash, why)| format!("set aside: change {hash} of entity {entity}: {why}")),
+        );
+        if verified.rows_repaired > 0 {
+            lines.push(format!("repaired: {} rows, made again from their changes", verified.rows_repaired));
+        }
+        if verified.waiting > 0 {
+            lines.push(format!(
+                "missing: {} changes wait for others; `headwater sync` fetches those",
+                verified.waiting
+            ));
+        }
+        lines.join("\n")
+    };
+    let set_aside: Vec<_> = verified
+        .set_aside
+        .iter()
+        .map(|(space, entity, hash, why)| {
+            json!({ "space": space.to_string(), "entity": entity.to_string(), "hash": hash.to_string(), "reason": why })
+        })
+        .collect();
+    let json = json!({
+        "entities": verified.entities,
+        "changes": verified.changes,
+        "set_aside": set_aside,
+        "rows_repaired": verified.rows_repaired,
+        "waiting": verified.waiting,
+    });
+    output.result(human, &json)?;
+    if verified.set_aside.is_empty() { Ok(()) } else { Err(Failure::Damaged(verified.set_aside.len())) }
+}
+
+pub(crate) fn quarantine(options: &Options, action: &Quarantine, output: &mut Output) -> Result<(), Failure> {
+    let space = options.open_space(Missing::Refuse)?;
+    let aside = space.set_aside()?;
+    match action {
+        Quarantine::Ls => aside.iter().try_for_each(|aside| {
+            let human = || format!("{}  {}  {}", aside.record.hash, aside.record.entity, describe(aside));
+            output.result(human, &entry(aside))
+        }),
+        Quarantine::Show { hash } => {
+            let aside = find(&aside, hash)?;
+            let mut shown = entry(aside);
+            let payload: String = aside.record.payload.iter().map(|byte| format!("{byte:02x}")).collect();
+            shown["payload"] = payload.into();
+            output.json_line(&shown)
+        }
+        Quarantine::Release { hash } => {
+            let aside = find(&aside, hash)?;
+            let (entity, hash): (_, ChangeHash) = (aside.record.entity, aside.record.hash);
+            space.take_back(entity, hash).map_err(|error| Failure::NotReleased(error.to_string()))?;
+            output.result(|| format!("released {hash}"), &json!({ "released": hash.to_string() }))
+        }
+    }
+}
+
+/// The one whose hash begins with these digits.
+fn find<'a>(aside: &'a [SetAside], digits: &str) -> Result<&'a SetAside, Failure> {
+    let mut found = aside.iter().filter(|aside| aside.record.hash.to_string().starts_with(digits));
+    match (found.next(), found.next()) {
+        (Some(aside), None) if !digits.is_empty() => Ok(aside),
+        _ => Err(Failure::NotSetAside(digits.to_owned())),
+    }
+}
+
+fn describe(aside: &SetAside) -> String {
+    let who = match aside.direction {
+        Direction::FromRelay => "this device could not use it",
+        Direction::Refused => "the relay refused it",
+        Direction::Quarantined => "everybody leaves it out",
+        Direction::Damaged => "damaged on this device",
+    };
+    format!("{who}: {}", aside.reason.message)
+}
+
+fn entry(aside: &SetAside) -> serde_json::Value {
+    json!({
+        "hash": aside.record.hash.to_string(),
+        "entity": aside.record.entity.to_string(),
+        "collection": aside.record.collection.as_str(),
+        "direction": format!("{:?}", aside.direction).to_lowercase(),
+        "code": aside.reason.code,
+        "reason": aside.reason.message,
+        "time_ms": aside.time_ms,
+    })
+}

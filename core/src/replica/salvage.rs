@@ -1,0 +1,257 @@
+//! Stored changes that do not load any more, and walking a whole replica to find them.
+//!
+//! Every stored change is a chunk with a checksum, and its hash is beside it. One that fails is set aside and reported; every good
+//! one beside it loads. The replica then trusts its position in the feed no more, so that the next session compares heads with the
+//! relay, which sends what is missing.
+
+use std::collections::HashSet;
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use headwater_storage::{
+    ChangeHash, Commit, Direction, EntityId, EntityWrite, Judged, NewChange, Outbox, PayloadKind, Position,
+    Refusal, SpaceId, StoreError, StoredChange,
+};
+
+use super::merge::{MergeRequest, REFUSED_BY_INGEST};
+use super::{MergeError, Replica};
+use crate::document::{Document, View, examine};
+use crate::ingest::{IngestError, check_stored};
+
+/// Entities looked up at once.
+const ENTITIES_AT_ONCE: usize = 256;
+
+/// What a walk through a replica found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verified {
+    /// Entities that were looked at.
+    pub entities: u64,
+    /// Their changes.
+    pub changes: u64,
+    /// Changes that do not load, or with which their entity does not. They are set aside; see [`Space::set_aside`](super::Space::set_aside).
+    pub set_aside: Vec<(SpaceId, EntityId, ChangeHash, String)>,
+    /// Entities whose view row was not what their changes say. It was made again.
+    pub rows_repaired: u64,
+    /// Changes that wait for others that are not here. The next session with the relay fetches those.
+    pub waiting: u64,
+}
+
+/// A change that was set aside stays there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TakeBackError {
+    /// No such change is set aside.
+    #[error("no such change is set aside")]
+    NotThere,
+    /// The relay refused it, or had everybody leave it out. Ask whoever runs the relay.
+    #[error("the relay does not take it: {0}")]
+    RelaysWord(String),
+    /// It still cannot be used.
+    #[error("it still cannot be used")]
+    StillUnusable,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Merging it failed.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+}
+
+impl Replica {
+    /// Walks the whole replica, checks every change and every row, and repairs what can be repaired. Reads and writes go on meanwhile.
+    ///
+    /// # Errors
+    /// When the store itself fails.
+    ///
+    /// ```
+    /// # use headwater::{Map, Replica, Value};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let replica = Replica::open(directory.path().join("journal.headwater"))?;
+    /// replica.space("home").dynamic("notes")?.insert(Map::from([("text".into(), Value::from("hi"))]))?;
+    /// let verified = replica.verify()?;
+    /// assert_eq!((verified.entities, verified.set_aside.len()), (1, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn verify(&self) -> Result<Verified, StoreError> {
+        let mut verified = Verified::default();
+        for space in self.store().spaces() {
+            let mut after = None;
+            loop {
+                let entities = self.store().entities(space, after, ENTITIES_AT_ONCE)?;
+                for (entity, _) in &entities {
+                    self.verify_entity(space, *entity, &mut verified)?;
+                }
+                match entities.last() {
+                    Some((last, _)) => after = Some(*last),
+                    None => break,
+                }
+            }
+        }
+        Ok(verified)
+    }
+
+    fn verify_entity(
+        &self,
+        space: SpaceId,
+        entity: EntityId,
+        verified: &mut Verified,
+    ) -> Result<(), StoreError> {
+        let mut documents = self.inner.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is in memory says nothing of what is on the disk.
+        drop(documents.take(space, entity));
+        let stored = self.store().changes(space, entity)?;
+        verified.entities += 1;
+        verified.changes += stored.len() as u64;
+        let culprits = culprits(&stored);
+        if !culprits.is_empty() {
+            let named = culprits.iter().map(|culprit| (space, entity, culprit.hash, culprit.why.clone()));
+            verified.set_aside.extend(named);
+            self.leave_out(space, entity, &stored, culprits)?;
+        }
+        let Ok(document) = self.build(space, entity)? else { return Ok(()) };
+        verified.waiting += document.waiting_len() as u64;
+        let Ok(view) = View::of(&document) else { return Ok(()) };
+        let found = self.store().find(space, entity)?;
+        let row = Bytes::from(view.encode());
+        if found.as_ref().is_none_or(|(_, found)| *found != row)
+            && let Some(collection) = found.map(|(name, _)| name).or(view.collection)
+        {
+            let mut commit = Commit::new(space, self.now_ms());
+            commit.writes.push(EntityWrite { entity, collection, changes: Vec::new(), row: Some(row) });
+            self.store().commit(commit).map_err(super::error::store_error)?;
+            verified.rows_repaired += 1;
+        }
+        Ok(())
+    }
+
+    /// Tries to use a change after all that was set aside.
+    ///
+    /// # Errors
+    /// When it still cannot be used, or that is not for this replica to decide.
+    pub(super) fn take_back(
+        &self,
+        space: SpaceId,
+        entity: EntityId,
+        hash: ChangeHash,
+    ) -> Result<(), TakeBackError> {
+        let aside = self.store().set_aside_of(space, entity)?;
+        let aside =
+            aside.into_iter().find(|aside| aside.record.hash == hash).ok_or(TakeBackError::NotThere)?;
+        match aside.direction {
+            Direction::FromRelay | Direction::Damaged => {}
+            Direction::Refused | Direction::Quarantined => {
+                return Err(TakeBackError::RelaysWord(aside.reason.message));
+            }
+        }
+        let request = MergeRequest { records: vec![aside.record], position: None };
+        self.merge(space, request)?;
+        if !self.entity_changes(space, entity)?.iter().any(|(here, _)| *here == hash) {
+            return Err(TakeBackError::StillUnusable);
+        }
+        let mut commit = Commit::new(space, self.now_ms());
+        commit.recovered.push((entity, hash));
+        self.store().commit(commit).map_err(super::error::store_error)?;
+        Ok(())
+    }
+
+    /// Builds an entity's document from its stored changes; those that do not load are set aside first. The inner error means that it
+    /// cannot be built even so.
+    pub(super) fn load_document(
+        &self,
+        space: SpaceId,
+        entity: EntityId,
+    ) -> Result<Result<Document, IngestError>, StoreError> {
+        let built = self.build(space, entity)?;
+        if built.is_ok() {
+            return Ok(built);
+        }
+        let stored = self.store().changes(space, entity)?;
+        let culprits = culprits(&stored);
+        tracing::warn!(%space, %entity, culprits = culprits.len(), "stored changes do not load and are set aside");
+        self.leave_out(space, entity, &stored, culprits)?;
+        self.build(space, entity)
+    }
+
+    fn build(&self, space: SpaceId, entity: EntityId) -> Result<Result<Document, IngestError>, StoreError> {
+        self.inner.documents_loaded.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let changes = self.store().changes(space, entity)?;
+        Ok(Document::from_changes(changes.into_iter().map(|change| change.payload)))
+    }
+
+    /// Sets the culprits aside in one transaction, with a view row without them.
+    fn leave_out(
+        &self,
+        space: SpaceId,
+        entity: EntityId,
+        stored: &[StoredChange],
+        culprits: Vec<Culprit>,
+    ) -> Result<(), StoreError> {
+        let Some((collection, _)) = self.store().find(space, entity)? else { return Ok(()) };
+        let out: HashSet<ChangeHash> = culprits.iter().map(|culprit| culprit.hash).collect();
+        // The payload is whole and only what stands beside it is not: it is stored again as what it is.
+        let whole: Vec<NewChange> = culprits
+            .iter()
+            .filter_map(|culprit| culprit.whole_as.map(|hash| (hash, &culprit.payload)))
+            .filter(|(hash, _)| out.contains(hash) || stored.iter().all(|change| change.hash != *hash))
+            .map(|(hash, payload)| NewChange {
+                kind: PayloadKind::Change,
+                hash,
+                payload: payload.clone(),
+                outbox: Outbox::Queue,
+            })
+            .collect();
+        let left = stored.iter().filter(|change| !out.contains(&change.hash)).map(|change| &change.payload);
+        let left: Vec<Bytes> = left.chain(whole.iter().map(|change| &change.payload)).cloned().collect();
+        let view = Document::from_changes(left).ok().and_then(|document| View::of(&document).ok());
+        let mut commit = Commit::new(space, self.now_ms());
+        commit.recovered = whole.iter().map(|change| (entity, change.hash)).collect();
+        let row = view.map(|view| Bytes::from(view.encode()));
+        commit.writes.push(EntityWrite { entity, collection: collection.clone(), changes: whole, row });
+        let quarantined = culprits
+            .into_iter()
+            .map(|culprit| (culprit.hash, Refusal { code: REFUSED_BY_INGEST, message: culprit.why }))
+            .collect();
+        let (direction, released) = (Direction::Damaged, Vec::new());
+        commit.judged.push(Judged { entity, collection, direction, quarantined, released });
+        // The relay may have what is lost here: the next session compares heads and finds out.
+        commit.position = Some(Position::nowhere());
+        self.store().commit(commit).map_err(super::error::store_error)?;
+        self.outbox_moved();
+        Ok(())
+    }
+}
+
+/// A stored change that cannot stay where it is.
+struct Culprit {
+    hash: ChangeHash,
+    payload: Bytes,
+    why: String,
+    /// Its hash by its own bytes, if those are whole.
+    whole_as: Option<ChangeHash>,
+}
+
+/// The changes that are damaged; or if none is, those with which the entity does not load.
+fn culprits(stored: &[StoredChange]) -> Vec<Culprit> {
+    let damaged: Vec<Culprit> = stored
+        .iter()
+        .filter_map(|change| {
+            let (why, whole_as) = match check_stored(&change.payload) {
+                Ok(checked) if checked.hash() == change.hash && change.kind == PayloadKind::Change => {
+                    return None;
+                }
+                Ok(checked) => ("what stands beside it is damaged".to_owned(), Some(checked.hash())),
+                Err(error) => (format!("damaged in the store: {error}"), None),
+            };
+            Some(Culprit { hash: change.hash, payload: change.payload.clone(), why, whole_as })
+        })
+        .collect();
+    if !damaged.is_empty() {
+        return damaged;
+    }
+    let all = stored.iter().map(|change| (change.hash, change.payload.clone())).collect();
+    let culprits = examine(all).culprits.into_iter();
+    culprits
+        .map(|(hash, error)| Culprit { hash, payload: Bytes::new(), why: error.to_string(), whole_as: None })
+        .collect()
+}
