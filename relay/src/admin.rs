@@ -22,6 +22,8 @@ pub const SOCKET: &str = "admin.sock";
 const REQUEST_BYTES_MAX: u64 = 4096;
 const PAGE: usize = 1000;
 const LISTED_MAX: usize = 100_000;
+const ATTEMPTS_MAX: u32 = 20;
+const ATTEMPTS_APART: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// What to ask a relay.
 ///
@@ -40,6 +42,8 @@ pub enum Request {
         /// The change.
         hash: String,
     },
+    /// Walk all feeds, and ask replicas for whole copies of what is damaged.
+    Verify,
     /// Take a change out of quarantine, if its entity loads with it by now.
     Release {
         /// The change.
@@ -70,6 +74,15 @@ pub enum Reply {
     },
     /// These changes are back.
     Released(Vec<String>),
+    /// What a walk found.
+    Verified {
+        /// Rows that were looked at.
+        rows: u64,
+        /// Changes that are lost until a replica pushes them again: space, entity, hash, seq.
+        damaged: Vec<(String, String, String, u64)>,
+        /// Spaces whose feeds are not to be trusted at all, and why.
+        broken: Vec<(String, String)>,
+    },
     /// It was not done, for this reason.
     Refused(String),
 }
@@ -100,24 +113,42 @@ pub struct Entry {
 pub async fn ask(
     folder: &Path,
     request: &Request,
-    config: impl FnOnce() -> Result<Config, Box<dyn std::error::Error>>,
+    config: impl Fn() -> Result<Config, Box<dyn std::error::Error>>,
 ) -> Result<Reply, Box<dyn std::error::Error>> {
-    #[cfg(unix)]
-    match tokio::net::UnixStream::connect(folder.join(SOCKET)).await {
-        Ok(stream) => {
-            let (read, mut write) = stream.into_split();
-            let mut line = serde_json::to_vec(request)?;
-            line.push(b'\n');
-            write.write_all(&line).await?;
-            let mut answer = String::new();
-            BufReader::new(read).read_line(&mut answer).await?;
-            return Ok(serde_json::from_str(&answer)?);
+    let mut attempts = 0;
+    loop {
+        #[cfg(unix)]
+        if let Some(reply) = ask_running(folder, request).await? {
+            return Ok(reply);
         }
-        // No relay runs, or one ended without clearing up.
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {}
-        Err(error) => return Err(error.into()),
+        attempts += 1;
+        match config() {
+            Ok(config) => return Ok(answer(&Relay::offline(config), request.clone()).await),
+            // One that holds the files and does not answer yet is starting.
+            Err(_) if attempts < ATTEMPTS_MAX => tokio::time::sleep(ATTEMPTS_APART).await,
+            Err(error) => return Err(error),
+        }
     }
-    Ok(answer(&Relay::offline(config()?), request.clone()).await)
+}
+
+/// Asks the relay that runs. `None` if none does.
+#[cfg(unix)]
+async fn ask_running(folder: &Path, request: &Request) -> Result<Option<Reply>, Box<dyn std::error::Error>> {
+    let stream = match tokio::net::UnixStream::connect(folder.join(SOCKET)).await {
+        Ok(stream) => stream,
+        // No relay runs, or one ended without clearing up.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let (read, mut write) = stream.into_split();
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    write.write_all(&line).await?;
+    let mut answer = String::new();
+    BufReader::new(read).read_line(&mut answer).await?;
+    Ok(Some(serde_json::from_str(&answer)?))
 }
 
 /// Answers on `path` until the relay drains.
@@ -167,6 +198,7 @@ async fn answer(relay: &Relay, request: Request) -> Reply {
     let answered = match request {
         Request::List => list(relay).await.map(Reply::Listed),
         Request::Show { hash } => show(relay, &hash).await,
+        Request::Verify => verify(relay).await,
         Request::Release { hash } => release(relay, &hash).await,
     };
     answered.unwrap_or_else(|error| Reply::Refused(error.to_string()))
@@ -236,6 +268,19 @@ async fn show(relay: &Relay, hash: &str) -> Result<Reply, ReadError> {
     };
     let (pushed_by, payload) = (row.origin.to_string(), hex(&row.record.payload));
     Ok(Reply::Shown { entry, actor, number, deps, pushed_by, payload })
+}
+
+async fn verify(relay: &Relay) -> Result<Reply, ReadError> {
+    let verified = examiner::verify(relay).await?;
+    let damaged = verified
+        .damaged
+        .iter()
+        .map(|(space, row)| (space.to_string(), row.entity.to_string(), row.hash.to_string(), row.seq.get()));
+    Ok(Reply::Verified {
+        rows: verified.rows,
+        damaged: damaged.collect(),
+        broken: verified.broken.into_iter().map(|(space, why)| (space.to_string(), why)).collect(),
+    })
 }
 
 async fn release(relay: &Relay, hash: &str) -> Result<Reply, ReadError> {

@@ -4,15 +4,15 @@
 //! An entity that changes often is examined once for many changes. What it finds goes into the feed as a [`Verdict`], so that all
 //! replicas leave out the same changes.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use headwater::document::{Examined, examine};
-use headwater::ingest::{IngestError, Verdict};
+use headwater::ingest::{IngestError, Verdict, is_whole};
 use headwater_storage::{
-    ChangeHash, ChangeRecord, DeviceId, EntityHeads, EntityId, FeedStore, Judgement, PageLimit, PayloadKind,
-    Placement, ReadError, Refusal, Seq, SpaceId,
+    ChangeHash, ChangeRecord, DamagedRow, DeviceId, EntityHeads, EntityId, FeedStore, Judgement, PageLimit,
+    PayloadKind, Placement, ReadError, Refusal, Seq, SpaceId, StoreError,
 };
 use tokio::sync::Notify;
 
@@ -22,6 +22,8 @@ use crate::state::{Relay, until_draining};
 
 /// Under which name the store remembers how far the examiner has come.
 const NAME: &str = "examiner";
+/// Rows walked at once.
+const ROWS_AT_ONCE: usize = 1_000;
 /// Entities looked up at once.
 const ENTITIES_AT_ONCE: usize = 256;
 /// Up to this size an entity is examined whenever it has changed; a larger one once it has grown by an eighth.
@@ -139,17 +141,24 @@ async fn examine_entity(
         };
         let bytes: usize = contents.sound.iter().map(|change| change.payload.len()).sum();
         let large = (bytes > ALWAYS_BYTES_MAX).then_some(bytes);
-        if large.is_some() && bytes < examined_bytes + examined_bytes / 8 {
+        // Without heads it lost a change, and needs new ones.
+        let is_due = bytes >= examined_bytes + examined_bytes / 8 || contents.state.heads.is_empty();
+        if large.is_some() && !is_due {
             return Ok(None);
         }
         let Examined { heads, culprits, .. } = contents.examine_with(&[]).await?;
         if culprits.is_empty() {
-            return Ok(large);
+            if heads == contents.state.heads
+                || relay.config.store.set_heads(space, entity, contents.last, heads).await?
+            {
+                return Ok(large);
+            }
+            continue;
         }
         tracing::warn!(%space, %entity, changes = culprits.len(), reason = %culprits[0].1, "quarantine");
         let quarantined = culprits.iter().map(|(hash, error)| (*hash, reason(error))).collect();
         let verdict = Verdict { at_ms: now_ms(), quarantined, released: Vec::new() };
-        if judge(&relay.hub, space, &contents.state, contents.last, verdict, heads).await {
+        if judge(&relay.hub, space, &contents.state, contents.last, verdict, heads, Vec::new()).await {
             return Ok(large);
         }
         // The entity has changed since, or the store is failing.
@@ -177,8 +186,71 @@ pub(crate) async fn release(
         }
         let released = vec![hash];
         let verdict = Verdict { at_ms: now_ms(), quarantined: Vec::new(), released: released.clone() };
-        if judge(&relay.hub, space, &contents.state, contents.last, verdict, heads).await {
+        if judge(&relay.hub, space, &contents.state, contents.last, verdict, heads, Vec::new()).await {
             return Ok(Released::Changes(released));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// What a walk through all feeds found.
+#[derive(Debug, Default)]
+pub(crate) struct Verified {
+    pub(crate) rows: u64,
+    /// Rows whose payloads are damaged. Whoever has their changes is asked for them.
+    pub(crate) damaged: Vec<(SpaceId, DamagedRow)>,
+    /// Feeds that are not to be trusted at all, and why.
+    pub(crate) broken: Vec<(SpaceId, String)>,
+}
+
+/// Walks all feeds. What is damaged is left out by readers from then on, and replicas are asked for whole copies.
+pub(crate) async fn verify(relay: &Relay) -> Result<Verified, ReadError> {
+    let mut verified = Verified::default();
+    for space in relay.config.store.spaces().await? {
+        let mut after = Seq::ZERO;
+        loop {
+            let walked = match relay.config.store.walk(space, after, ROWS_AT_ONCE, is_whole).await {
+                Ok(walked) => walked,
+                Err(ReadError::Store(StoreError::Corrupt(why))) => {
+                    verified.broken.push((space, why));
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            verified.rows += walked.rows;
+            let mut fresh: BTreeMap<EntityId, Vec<DamagedRow>> = BTreeMap::new();
+            for row in &walked.damaged {
+                if !row.is_marked {
+                    fresh.entry(row.entity).or_default().push(*row);
+                }
+                verified.damaged.push((space, *row));
+            }
+            for (entity, rows) in fresh {
+                mark(relay, space, entity, rows).await?;
+            }
+            match walked.next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+    }
+    Ok(verified)
+}
+
+/// Says in the feed that rows of an entity are lost. Without heads it differs from every replica's copy, so that whoever compares
+/// sends what is missing.
+async fn mark(
+    relay: &Relay,
+    space: SpaceId,
+    entity: EntityId,
+    rows: Vec<DamagedRow>,
+) -> Result<(), ReadError> {
+    tracing::warn!(%space, %entity, rows = rows.len(), "damaged rows; replicas are asked for whole copies");
+    loop {
+        let Some((last, state)) = relay.config.store.entity(space, entity).await? else { return Ok(()) };
+        let verdict = Verdict { at_ms: now_ms(), quarantined: Vec::new(), released: Vec::new() };
+        if judge(&relay.hub, space, &state, last, verdict, Vec::new(), rows.clone()).await {
+            return Ok(());
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -228,10 +300,11 @@ async fn judge(
     last: Seq,
     verdict: Verdict,
     heads: Vec<ChangeHash>,
+    damaged: Vec<DamagedRow>,
 ) -> bool {
     let record = verdict.record(state.entity, state.collection.clone());
     let Verdict { quarantined, released, .. } = verdict;
-    let judgement = Judgement { last, quarantined, released, heads };
+    let judgement = Judgement { last, quarantined, released, heads, damaged };
     // No connection has the number 0, and no device this id.
     let (answer, mut inbox) = Inbox::new(0);
     let device = DeviceId::from_bytes([0; 16]);

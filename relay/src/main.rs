@@ -26,6 +26,8 @@ struct Cli {
 enum Command {
     /// Serve until SIGTERM or ctrl-c.
     Serve(Serve),
+    /// Walk all feeds, say what is damaged, and have replicas asked for whole copies of it. Works beside a running relay.
+    Verify(Verify),
     /// Changes that everybody leaves out, because their entities would not load with them. Works beside a running relay.
     Quarantine {
         #[command(subcommand)]
@@ -47,6 +49,13 @@ struct Serve {
     /// Allow an address that other machines can reach, although there is no access control yet.
     #[arg(long)]
     insecure: bool,
+}
+
+#[derive(Args)]
+struct Verify {
+    /// The folder of the relay's data.
+    #[arg(long, env = "HEADWATER_RELAY_DATA")]
+    data: PathBuf,
 }
 
 #[derive(Subcommand)]
@@ -81,7 +90,8 @@ fn main() -> ExitCode {
     }
     let done = match cli.command {
         Command::Serve(options) => run(options).map(|()| ExitCode::SUCCESS),
-        Command::Quarantine { action, data } => quarantine(action, &data),
+        Command::Quarantine { action, data } => ask(action.request(), &data),
+        Command::Verify(Verify { data }) => ask(Request::Verify, &data),
     };
     match done {
         Ok(code) => code,
@@ -113,13 +123,18 @@ fn open(data: &Path) -> Result<Config, Box<dyn std::error::Error>> {
     Ok(Config::new(FeedStore::redb(feed, WriterLimits::default())?))
 }
 
+impl Quarantine {
+    fn request(self) -> Request {
+        match self {
+            Quarantine::Ls => Request::List,
+            Quarantine::Show { hash } => Request::Show { hash },
+            Quarantine::Release { hash } => Request::Release { hash },
+        }
+    }
+}
+
 #[tokio::main]
-async fn quarantine(action: Quarantine, data: &Path) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let request = match action {
-        Quarantine::Ls => Request::List,
-        Quarantine::Show { hash } => Request::Show { hash },
-        Quarantine::Release { hash } => Request::Release { hash },
-    };
+async fn ask(request: Request, data: &Path) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let offline = || {
         if data.join("feed.redb").exists() {
             open(data)
@@ -139,6 +154,23 @@ async fn quarantine(action: Quarantine, data: &Path) -> Result<ExitCode, Box<dyn
             for hash in hashes {
                 writeln!(stdout, "released {hash}")?;
             }
+        }
+        Reply::Verified { rows, damaged, broken } => {
+            writeln!(stdout, "{rows} rows, {} damaged", damaged.len())?;
+            for (space, entity, hash, seq) in &damaged {
+                writeln!(stdout, "damaged: change {hash} of entity {entity}, at {seq} of space {space}")?;
+            }
+            for (space, why) in &broken {
+                writeln!(
+                    stdout,
+                    "broken: space {space}: {why}; move its files away, and replicas push back what they hold"
+                )?;
+            }
+            return Ok(if damaged.is_empty() && broken.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
         Reply::Refused(reason) => {
             writeln!(std::io::stderr(), "{reason}")?;

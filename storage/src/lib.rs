@@ -30,9 +30,9 @@ pub use error::StoreError;
 #[cfg(any(test, feature = "conformance"))]
 pub use feed::conformance;
 pub use feed::{
-    Append, AppendError, Appended, CursorError, EntityHeads, EntityPage, FeedEntry, FeedRow, FeedStore,
-    Judgement, NewFeed, Numbers, Page, PageLimit, Placement, Quarantined, ReadError, RedbFeed, RedbStore,
-    Standing, WriterLimits, cursor_beyond,
+    Append, AppendError, Appended, CursorError, DamagedRow, EntityHeads, EntityPage, FeedEntry, FeedRow,
+    FeedStore, Judgement, NewFeed, Numbers, Page, PageLimit, Placement, Quarantined, ReadError, RedbFeed,
+    RedbStore, Standing, Walked, WriterLimits, cursor_beyond,
 };
 pub use file::OpenError;
 pub use id::{ChangeHash, CollectionName, DeviceId, EntityId, FeedEpoch, NameError, ParseIdError, SpaceId};

@@ -195,13 +195,14 @@ impl Document {
         Some(Bytes::copy_from_slice(change.raw_bytes()))
     }
 
-    /// When each applied change was made, in milliseconds since 1970, and by which actor.
+    /// When each change was made, in milliseconds since 1970, and by which actor; those that wait are among them.
     pub(crate) fn stamps(&self) -> Vec<(i64, Vec<u8>)> {
         let changes = self.automerge.get_changes_meta(&[]);
-        changes
-            .into_iter()
-            .map(|change| (milliseconds(change.timestamp), change.actor.to_bytes().to_vec()))
-            .collect()
+        let applied = changes.into_iter();
+        let applied =
+            applied.map(|change| (milliseconds(change.timestamp), change.actor.to_bytes().to_vec()));
+        let waiting = self.waiting.iter();
+        applied.chain(waiting.map(|change| (change.time_ms, change.header.actor.to_vec()))).collect()
     }
 
     /// How many bytes of changes the document was built from.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use headwater_storage::{ChangeHash, ChangeRecord, PayloadKind};
 
 use super::prevalidate::prevalidate_change;
-use super::{ChangeHeader, ChangeLimits, IngestError, Panicked, caught};
+use super::{ChangeHeader, ChangeLimits, IngestError, Panicked, Verdict, caught};
 
 /// A change that passed every check that needs no document.
 #[derive(Clone, Debug)]
@@ -47,6 +47,28 @@ impl CheckedChange {
 /// ```
 pub fn check_change(payload: &Bytes, limits: &ChangeLimits) -> Result<CheckedChange, IngestError> {
     parse(prevalidate_change(payload, limits)?, payload, Form::Canonical)
+}
+
+/// Whether a payload that was accepted once is still what its hash says.
+///
+/// ```
+/// use headwater::ingest::{Verdict, is_whole};
+/// use headwater::{CollectionName, EntityId};
+/// let verdict = Verdict { at_ms: 0, quarantined: vec![], released: vec![] };
+/// let mut record = verdict.record(EntityId::from_bytes([2; 16]), CollectionName::new("notes")?);
+/// assert!(is_whole(&record));
+/// record.payload = bytes::Bytes::from_static(b"something else");
+/// assert!(!is_whole(&record));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn is_whole(record: &ChangeRecord) -> bool {
+    match record.kind {
+        PayloadKind::Change => prevalidate_change(&record.payload, &ChangeLimits::stored())
+            .is_ok_and(|header| header.hash == record.hash),
+        PayloadKind::Verdict => Verdict::read(record).is_ok(),
+        // Nobody has written one yet.
+        _ => true,
+    }
 }
 
 /// Checks a change that was accepted once: that its bytes are still those that were. Limits and forms do not matter any more.

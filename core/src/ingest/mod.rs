@@ -20,7 +20,7 @@ mod prevalidate;
 mod reader;
 mod verdict;
 
-pub use self::check::{CheckedChange, check_change, check_record};
+pub use self::check::{CheckedChange, check_change, check_record, is_whole};
 pub(crate) use self::check::{check_stored, milliseconds};
 pub use self::chunk::{Chunk, ChunkKind, Chunks, split_chunks};
 pub use self::error::IngestError;

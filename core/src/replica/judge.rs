@@ -26,6 +26,10 @@ impl Replica {
                 return Ok(1);
             }
         };
+        if verdict.quarantined.is_empty() && verdict.released.is_empty() {
+            // It only says that the relay has lost something, which is between the relay and those who compare with it.
+            return Ok(0);
+        }
         let (entity, collection) = (record.entity, record.collection);
         let mut documents = self.inner.documents.lock().unwrap_or_else(PoisonError::into_inner);
         // What is in memory has the changes inside that are to leave.

@@ -239,21 +239,22 @@ impl Replica {
 }
 
 impl Replica {
-    /// The changes of an entity that everybody leaves out, and those that were damaged here.
+    /// The changes of an entity that everybody leaves out, and those whose copies were damaged here or on their way.
     fn left_out(
         &self,
         space: SpaceId,
         entity: EntityId,
     ) -> Result<(HashSet<ChangeHash>, HashSet<ChangeHash>), MergeError> {
         let aside = self.store().set_aside_of(space, entity)?;
-        let of = |direction| {
+        let of = |direction| -> HashSet<ChangeHash> {
             aside
                 .iter()
                 .filter(move |aside| aside.direction == direction)
                 .map(|aside| aside.record.hash)
                 .collect()
         };
-        Ok((of(Direction::Quarantined), of(Direction::Damaged)))
+        let unusable = of(Direction::Damaged).union(&of(Direction::FromRelay)).copied().collect();
+        Ok((of(Direction::Quarantined), unusable))
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
+use super::damage;
 use super::tables::{self, EntityState, Links, SpaceState};
 use super::{Append, Appended, FeedEntry, FeedRow, Judgement, Numbers, Placement};
 use crate::change::ChangeRecord;
@@ -76,7 +77,7 @@ impl Batch<'_> {
         let mut placements = Vec::with_capacity(entries.len());
         let mut rows = Vec::new();
         for entry in entries {
-            if let Some(placement) = self.refuse(state.number, &entry)? {
+            if let Some(placement) = self.refuse(txn, state.number, &entry)? {
                 placements.push(placement);
                 continue;
             }
@@ -87,7 +88,7 @@ impl Batch<'_> {
             state.head = state.head.extended(record.entity, record.hash);
             let row = FeedRow { seq: state.head.seq, origin, record };
             match &judgement {
-                Some(judgement) => self.judge(&state, &row, judgement, received_ms)?,
+                Some(judgement) => self.judge(txn, &state, &row, judgement, received_ms)?,
                 None => self.insert(&state, &row, &deps, received_ms)?,
             }
             if let Some(numbers) = numbers {
@@ -103,7 +104,12 @@ impl Batch<'_> {
     }
 
     /// What becomes of an entry that is not stored. `None`: it is to be stored.
-    fn refuse(&mut self, space: u32, entry: &FeedEntry) -> Result<Option<Placement>, StoreError> {
+    fn refuse(
+        &mut self,
+        txn: &WriteTransaction,
+        space: u32,
+        entry: &FeedEntry,
+    ) -> Result<Option<Placement>, StoreError> {
         let FeedEntry { record, deps, numbers, judgement } = entry;
         let entity = record.entity;
         let known = self.seq(space, entity, record.hash)?;
@@ -132,7 +138,9 @@ impl Batch<'_> {
         }
         let expected = self.number_of(space, entity, &numbers.author)?.unwrap_or(0).saturating_add(1);
         if numbers.number != expected {
-            return Ok(Some(Placement::Misnumbered { expected }));
+            // One that was lost here comes back with the number that it always had.
+            let was_lost = damage::was_lost(txn, space, &change_key(space, entity, record.hash))?;
+            return Ok((!was_lost).then_some(Placement::Misnumbered { expected }));
         }
         let first_op_max = highest.unwrap_or(0).saturating_add(numbers.ahead_max);
         Ok((numbers.first_op > first_op_max).then_some(Placement::TooFarAhead { first_op_max }))
@@ -150,13 +158,15 @@ impl Batch<'_> {
     fn count(&mut self, space: u32, entity: EntityId, numbers: &Numbers) -> Result<(), StoreError> {
         let highest = self.number_of(space, entity, &[])?.unwrap_or(0).max(numbers.last_op);
         self.new_authors.insert(tables::author_key(space, entity, &[]), highest);
-        self.new_authors.insert(tables::author_key(space, entity, &numbers.author), numbers.number);
+        let number = self.number_of(space, entity, &numbers.author)?.unwrap_or(0).max(numbers.number);
+        self.new_authors.insert(tables::author_key(space, entity, &numbers.author), number);
         Ok(())
     }
 
     /// Stores a verdict, and what follows from it.
     fn judge(
         &mut self,
+        txn: &WriteTransaction,
         space: &SpaceState,
         row: &FeedRow,
         judgement: &Judgement,
@@ -170,6 +180,16 @@ impl Batch<'_> {
         }
         for hash in &judgement.released {
             self.quarantine.remove(&change_key(space.number, entity, *hash))?;
+        }
+        if !judgement.damaged.is_empty() {
+            let mut damaged = txn.open_table(tables::DAMAGED)?;
+            for lost in &judgement.damaged {
+                let change = change_key(space.number, entity, lost.hash);
+                let value = tables::damaged_value(&change, row.seq);
+                damaged.insert(&ordered_key(space.number, lost.seq.get()), &value)?;
+                self.known.remove(&change)?;
+                self.new_known.remove(&change);
+            }
         }
         let mut heads = judgement.heads.clone();
         heads.sort_unstable();

@@ -4,9 +4,12 @@
 //! once more, which does no harm, because applying a change twice gives the same entity. So at the end everything up to the head
 //! of the last page has been given, however long the catch-up took.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use redb::{ReadTransaction, ReadableTable};
 
+use super::damage::damaged_seqs;
 use super::tables::{self, SpaceState};
 use super::{CursorError, EntityPage, FeedRow, PageLimit, ReadError};
 use crate::error::StoreError;
@@ -29,7 +32,7 @@ pub(super) fn page(
         None => begin,
     };
     let mut at = start;
-    let mut filling = Filling::new(limit);
+    let mut filling = Filling::new(txn, space.number, limit)?;
     let mut entities_done = 0;
     let feed = txn.open_table(tables::FEED).map_err(StoreError::from)?;
     let tails = txn.open_table(tables::TAILS).map_err(StoreError::from)?;
@@ -113,11 +116,15 @@ pub(super) struct Filling {
     limit: PageLimit,
     bytes: usize,
     pub(super) rows: Vec<FeedRow>,
+    /// The seqs of damaged rows.
+    left_out: BTreeSet<u64>,
+    pub(super) is_dense: bool,
 }
 
 impl Filling {
-    pub(super) fn new(limit: PageLimit) -> Self {
-        Self { limit, bytes: 0, rows: Vec::new() }
+    pub(super) fn new(txn: &ReadTransaction, space: u32, limit: PageLimit) -> Result<Self, StoreError> {
+        let left_out = damaged_seqs(txn, space)?;
+        Ok(Self { limit, bytes: 0, rows: Vec::new(), left_out, is_dense: true })
     }
 
     /// Whether there is no room for any further row.
@@ -126,8 +133,12 @@ impl Filling {
             && (self.rows.len() >= self.limit.entries_max || self.bytes >= self.limit.bytes_max)
     }
 
-    /// Adds `row` if there is room for it. The first one always has room.
+    /// Adds `row` if there is room for it. The first one always has room, and a damaged one takes none.
     pub(super) fn push(&mut self, row: FeedRow) -> bool {
+        if self.left_out.contains(&row.seq.get()) {
+            self.is_dense = false;
+            return true;
+        }
         let bytes = self.bytes.saturating_add(row.record.payload.len());
         if self.is_full() || (bytes > self.limit.bytes_max && !self.rows.is_empty()) {
             return false;

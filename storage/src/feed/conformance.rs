@@ -29,6 +29,7 @@ pub async fn run_all(make: impl AsyncFn() -> FeedStore) -> Checked {
     an_authors_numbers_have_no_gaps_and_no_repeats(&make().await).await?;
     a_verdict_leaves_changes_out_and_takes_them_in_again(&make().await).await?;
     what_works_behind_the_feed_misses_nothing(&make().await).await?;
+    a_lost_change_is_left_out_and_taken_again(&make().await).await?;
     spaces_are_apart(&make().await).await?;
     watermarks_are_checked(&make().await).await?;
     pages_are_bounded_and_continue(&make().await).await?;
@@ -156,6 +157,7 @@ async fn a_verdict_leaves_changes_out_and_takes_them_in_again(store: &FeedStore)
             quarantined: out.iter().map(|change| (hash(*change), reason.clone())).collect(),
             released: back.iter().copied().map(hash).collect(),
             heads: heads.iter().copied().map(hash).collect(),
+            damaged: Vec::new(),
         };
         let mut verdict = entry(1, number, &[]);
         verdict.record.kind = PayloadKind::Verdict;
@@ -190,6 +192,51 @@ async fn a_verdict_leaves_changes_out_and_takes_them_in_again(store: &FeedStore)
     assert_eq!(store.heads(space(1), None, 1).await?[0].heads, [hash(2), hash(5)]);
     let appended = store.append(append(1, vec![entry(1, 4, &[2, 3])])).await?;
     assert_eq!(appended.placements(), [Placement::Accepted(Seq::new(8))]);
+    Ok(())
+}
+
+/// Would give damaged bytes to every reader, or never take the whole ones back.
+async fn a_lost_change_is_left_out_and_taken_again(store: &FeedStore) -> Checked {
+    fn is_whole(record: &ChangeRecord) -> bool {
+        record.hash != hash(2)
+    }
+    let numbered = |change: u32, deps: &[u32], number: u64| {
+        let author = Bytes::from_static(b"a");
+        let numbers = Numbers { author, number, first_op: number, last_op: number, ahead_max: 10 };
+        FeedEntry { numbers: Some(numbers), ..entry(1, change, deps) }
+    };
+    let entries = vec![numbered(1, &[], 1), numbered(2, &[1], 2), numbered(3, &[2], 3), entry(2, 9, &[])];
+    let at_the_end = store.append(append(1, entries)).await?.head();
+    let walked = store.walk(space(1), Seq::ZERO, 10, is_whole).await?;
+    assert_eq!((walked.rows, walked.damaged.len(), walked.next), (4, 1, None));
+    let lost = walked.damaged[0];
+    assert_eq!((lost.seq, lost.entity, lost.hash, lost.is_marked), (Seq::new(2), entity(1), hash(2), false));
+    assert_eq!(store.walk(space(1), Seq::ZERO, 1, is_whole).await?.next, Some(Seq::new(1)));
+    let (quarantined, released, heads) = (Vec::new(), Vec::new(), Vec::new());
+    let judgement = Judgement { last: Seq::new(3), quarantined, released, heads, damaged: vec![lost] };
+    let mut verdict = entry(1, 100, &[]);
+    verdict.record.kind = PayloadKind::Verdict;
+    let marked = store.append(append(1, vec![FeedEntry { judgement: Some(judgement), ..verdict }])).await?;
+    assert_eq!(marked.placements(), [Placement::Accepted(Seq::new(5))]);
+    // Nobody reads it any more, and whoever has it is asked to compare, once.
+    let page = store.read_by_seq(space(1), Seq::ZERO, WIDE).await?;
+    assert_eq!((seqs(&page.rows), page.is_dense, page.end), (vec![1, 3, 4, 5], false, page.head));
+    let by_entity = store.read_by_entity(space(1), Seq::ZERO, None, WIDE).await?;
+    assert_eq!(by_entity.rows.len(), 4);
+    assert_eq!(seqs(&store.read_entity(space(1), entity(1), Seq::ZERO, WIDE).await?.rows), [1, 3, 5]);
+    assert_eq!(store.check(space(1), &at_the_end).await?, Standing::Diverged);
+    assert_eq!(store.check(space(1), &marked.head()).await?, Standing::Known);
+    assert!(store.heads(space(1), None, 1).await?[0].heads.is_empty());
+    // It comes back with the number that it always had, at the end.
+    let back = store.append(append(1, vec![numbered(2, &[1], 2)])).await?;
+    assert_eq!(back.placements(), [Placement::Accepted(Seq::new(6))]);
+    assert_eq!(store.check(space(1), &at_the_end).await?, Standing::Known);
+    assert!(store.walk(space(1), Seq::ZERO, 10, |_| true).await?.damaged.is_empty());
+    assert!(store.set_heads(space(1), entity(1), Seq::new(6), vec![hash(3)]).await?);
+    assert!(!store.set_heads(space(1), entity(1), Seq::new(5), vec![hash(1)]).await?);
+    assert_eq!(store.heads(space(1), None, 1).await?[0].heads, [hash(3)]);
+    let next = store.append(append(1, vec![numbered(4, &[3], 3), numbered(4, &[3], 4)])).await?;
+    assert_eq!(next.placements(), [Placement::Misnumbered { expected: 4 }, Placement::Accepted(Seq::new(7))]);
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod behind;
 mod catch_up;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod damage;
 mod redb;
 mod store;
 mod tables;
@@ -18,6 +19,7 @@ use thiserror::Error;
 
 pub use self::behind::Quarantined;
 pub use self::catch_up::cursor_beyond;
+pub use self::damage::{DamagedRow, Walked};
 pub use self::redb::{NewFeed, RedbFeed};
 pub use self::store::{FeedStore, RedbStore};
 pub use self::writer::WriterLimits;
@@ -115,6 +117,8 @@ pub struct Judgement {
     pub released: Vec<ChangeHash>,
     /// The heads of the entity after it.
     pub heads: Vec<ChangeHash>,
+    /// Rows of the entity whose payloads are damaged. Readers leave them out, and their changes are taken again from whoever has them.
+    pub damaged: Vec<DamagedRow>,
 }
 
 /// The receipt of an append: what it says is durable. Only a feed store can make one, so that only what is stored can be
@@ -273,6 +277,8 @@ pub struct Page {
     pub end: Watermark,
     /// The head of the feed when the page was read. The last page is the one whose `end` is the head.
     pub head: Watermark,
+    /// Whether no row was left out because it is damaged.
+    pub is_dense: bool,
 }
 
 /// A page of a catch-up by entity.

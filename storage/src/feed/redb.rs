@@ -8,6 +8,7 @@ use std::sync::Arc;
 use redb::{Durability, ReadTransaction, StorageBackend};
 
 use super::catch_up::{self, Filling};
+use super::damage;
 use super::tables::{self, EntityState, SpaceState};
 use super::{
     Append, AppendError, Appended, EntityHeads, EntityPage, Page, PageLimit, ReadError, Standing, append,
@@ -125,6 +126,10 @@ impl RedbFeed {
             if watermark.seq == Seq::ZERO {
                 return Ok(Standing::Known);
             }
+            if damage::lacks_any(txn, state.number, watermark.seq)? {
+                // Whoever compares heads sends what is missing.
+                return Ok(Standing::Diverged);
+            }
             let chain = chain_at(txn, space, &state, watermark.seq)?;
             Ok(if chain == watermark.chain || cfg!(bug = "chain-not-compared") {
                 Standing::Known
@@ -156,9 +161,9 @@ impl RedbFeed {
     pub fn read_by_seq(&self, space: SpaceId, after: Seq, limit: PageLimit) -> Result<Page, ReadError> {
         self.read(space, |txn, state| {
             let head = state.head;
-            let mut filling = Filling::new(limit);
+            let mut filling = Filling::new(txn, state.number, limit)?;
             if after >= head.seq {
-                return Ok(Page { rows: filling.rows, end: head, head });
+                return Ok(Page { rows: filling.rows, end: head, head, is_dense: true });
             }
             let feed = txn.open_table(tables::FEED).map_err(StoreError::from)?;
             let from = ordered_key(state.number, after.next().get());
@@ -179,7 +184,7 @@ impl RedbFeed {
             }
             let end = end.ok_or_else(|| StoreError::corrupt("feed_v1 ends before its head"))?;
             let end = if cfg!(bug = "page-claims-the-rest") { head } else { end };
-            Ok(Page { rows: filling.rows, end, head })
+            Ok(Page { rows: filling.rows, end, head, is_dense: filling.is_dense })
         })
     }
 
@@ -204,7 +209,7 @@ impl RedbFeed {
     ) -> Result<Page, ReadError> {
         self.read(space, |txn, state| {
             let head = state.head;
-            let mut filling = Filling::new(limit);
+            let mut filling = Filling::new(txn, state.number, limit)?;
             let mut end = head;
             if let Some(known) = find_entity(txn, state.number, entity)?
                 && known.last > after.get()
@@ -216,7 +221,7 @@ impl RedbFeed {
                     end = Watermark { epoch: head.epoch, seq: Seq::new(given), chain };
                 }
             }
-            Ok(Page { rows: filling.rows, end, head })
+            Ok(Page { rows: filling.rows, end, head, is_dense: filling.is_dense })
         })
     }
 

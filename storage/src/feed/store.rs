@@ -8,8 +8,9 @@ use bytes::Bytes;
 use super::writer::{FeedWriter, WriterLimits};
 use super::{
     Append, AppendError, Appended, EntityHeads, EntityPage, Page, PageLimit, ReadError, RedbFeed, Standing,
-    behind::Quarantined,
+    Walked, behind::Quarantined,
 };
+use crate::change::ChangeRecord;
 use crate::error::StoreError;
 use crate::id::{ChangeHash, EntityId, SpaceId};
 use crate::position::{Position, Seq, Watermark};
@@ -220,6 +221,32 @@ impl FeedStore {
     pub async fn set_progress(&self, space: SpaceId, name: &'static str, seq: Seq) -> Result<(), ReadError> {
         match self {
             Self::Redb(redb) => redb.blocking(move |feed| feed.set_progress(space, name, seq)).await,
+        }
+    }
+
+    /// Walks at most `limit` rows after `after`: compares the chain, and asks `is_whole` about each payload. See [`RedbFeed::walk`].
+    pub async fn walk(
+        &self,
+        space: SpaceId,
+        after: Seq,
+        limit: usize,
+        is_whole: fn(&ChangeRecord) -> bool,
+    ) -> Result<Walked, ReadError> {
+        match self {
+            Self::Redb(redb) => redb.blocking(move |feed| feed.walk(space, after, limit, is_whole)).await,
+        }
+    }
+
+    /// Sets an entity's heads right, if its last change or verdict is still the one at `last`. Says whether it was.
+    pub async fn set_heads(
+        &self,
+        space: SpaceId,
+        entity: EntityId,
+        last: Seq,
+        heads: Vec<ChangeHash>,
+    ) -> Result<bool, ReadError> {
+        match self {
+            Self::Redb(redb) => redb.blocking(move |feed| feed.set_heads(space, entity, last, heads)).await,
         }
     }
 

@@ -57,6 +57,12 @@ pub(super) const AUTHORS: TableDefinition<&[u8], u64> = TableDefinition::new("au
 //   value: seq of the verdict u64 | when u64, milliseconds since 1970 | reason code u16 | reason text, to the end
 pub(super) const QUARANTINE: TableDefinition<&[u8; 52], &[u8]> = TableDefinition::new("quarantine_v1");
 
+// damaged_v1: rows of feed_v1 whose payloads are damaged. Readers leave them out.
+//   key:   space number u32 | seq u64
+//   value: space number u32 | entity 16 | hash 32, as in known_v1 | seq of the verdict that says so u64
+// Once the change is known again, it has another row.
+pub(super) const DAMAGED: TableDefinition<&[u8; 12], &[u8; 60]> = TableDefinition::new("damaged_v1");
+
 // progress_v1: how far those have come who work behind the feed.
 //   key:   space number u32 | their name, to the end
 //   value: seq u64
@@ -75,6 +81,7 @@ pub(super) fn create(txn: &WriteTransaction) -> Result<(), StoreError> {
     txn.open_table(AUTHORS)?;
     txn.open_table(QUARANTINE)?;
     txn.open_table(PROGRESS)?;
+    txn.open_table(DAMAGED)?;
     Ok(())
 }
 
@@ -183,6 +190,21 @@ pub(super) fn parse_change_key(key: &[u8; 52]) -> (EntityId, ChangeHash) {
     entity.copy_from_slice(&key[4..20]);
     hash.copy_from_slice(&key[20..]);
     (EntityId::from_bytes(entity), ChangeHash::from_bytes(hash))
+}
+
+pub(super) fn damaged_value(change: &[u8; 52], verdict: Seq) -> [u8; 60] {
+    let mut value = [0; 60];
+    value[..52].copy_from_slice(change);
+    value[52..].copy_from_slice(&verdict.get().to_be_bytes());
+    value
+}
+
+/// What the damaged change is known by, and the seq of the verdict.
+pub(super) fn parse_damaged(value: &[u8; 60]) -> ([u8; 52], u64) {
+    let (mut change, mut seq) = ([0; 52], [0; 8]);
+    change.copy_from_slice(&value[..52]);
+    seq.copy_from_slice(&value[52..]);
+    (change, u64::from_be_bytes(seq))
 }
 
 pub(super) fn seq_of(key: &[u8; 12]) -> u64 {

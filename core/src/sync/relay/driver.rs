@@ -175,7 +175,8 @@ pub struct PageRead {
 impl From<Page> for PageRead {
     fn from(page: Page) -> Self {
         Self {
-            first: page.rows.first().map(|row| row.seq),
+            // Where a damaged row is left out, the seqs do not follow each other.
+            first: page.rows.first().map(|row| row.seq).filter(|_| page.is_dense),
             entries: page.rows.into_iter().map(|row| row.record).collect(),
             end: PageEnd::At(page.end),
             head: page.head,

@@ -1,0 +1,137 @@
+//! Rows of a feed whose payloads are damaged: found by walking it, left out by readers, and replaced when somebody pushes them again.
+//!
+//! A damaged row stays where it is, because the chain runs through its entity and hash. The change itself counts as unknown again, so
+//! that a replica's copy is taken in as a new row at the end, where every reader gets it.
+
+use std::collections::BTreeSet;
+
+use redb::{Durability, ReadTransaction, ReadableTable, WriteTransaction};
+
+use super::redb::RedbFeed;
+use super::{ReadError, tables};
+use crate::change::ChangeRecord;
+use crate::error::StoreError;
+use crate::file::Written;
+use crate::id::{ChangeHash, EntityId, SpaceId};
+use crate::layout::{change_key, entity_key, ordered_key};
+use crate::position::Seq;
+
+/// What a walk over a stretch of a feed found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Walked {
+    /// Rows that were looked at.
+    pub rows: u64,
+    /// Rows whose payloads are not what their hashes say, found now or before, and not yet replaced.
+    pub damaged: Vec<DamagedRow>,
+    /// Where to go on. `None`: this was the end.
+    pub next: Option<Seq>,
+}
+
+/// A row whose payload is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DamagedRow {
+    /// Its place.
+    pub seq: Seq,
+    /// The entity.
+    pub entity: EntityId,
+    /// The change that it held.
+    pub hash: ChangeHash,
+    /// Whether a verdict has said so before.
+    pub is_marked: bool,
+}
+
+impl RedbFeed {
+    /// Walks at most `limit` rows after `after`: compares the chain, and asks `is_whole` about each payload.
+    ///
+    /// What is damaged is not marked yet; a [`Judgement`](super::Judgement) does that. A chain that breaks is [`StoreError::Corrupt`]: then the feed is not to be trusted at all.
+    pub fn walk(
+        &self,
+        space: SpaceId,
+        after: Seq,
+        limit: usize,
+        is_whole: impl Fn(&ChangeRecord) -> bool,
+    ) -> Result<Walked, ReadError> {
+        let mut walked = Walked { next: self.verify_chain(space, after, limit)?, ..Walked::default() };
+        self.read(space, |txn, state| {
+            let known_damaged = damaged_seqs(txn, state.number)?;
+            let last = walked.next.unwrap_or(state.head.seq);
+            let feed = txn.open_table(tables::FEED).map_err(StoreError::from)?;
+            let known = txn.open_table(tables::KNOWN).map_err(StoreError::from)?;
+            for seq in after.get() + 1..=last.get() {
+                let (_, row) = tables::row_at(&feed, state.number, seq)?;
+                let (entity, hash) = (row.record.entity, row.record.hash);
+                walked.rows += 1;
+                let is_marked = known_damaged.contains(&seq);
+                let damaged = DamagedRow { seq: row.seq, entity, hash, is_marked };
+                if is_marked {
+                    let key = change_key(state.number, entity, hash);
+                    if known.get(&key).map_err(StoreError::from)?.is_none() {
+                        walked.damaged.push(damaged);
+                    }
+                } else if !is_whole(&row.record) {
+                    walked.damaged.push(damaged);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(walked)
+    }
+
+    /// Sets an entity's heads right, if its last change or verdict is still the one at `last`. Says whether it was.
+    pub fn set_heads(
+        &self,
+        space: SpaceId,
+        entity: EntityId,
+        last: Seq,
+        mut heads: Vec<ChangeHash>,
+    ) -> Result<bool, ReadError> {
+        let number = self.read(space, |_, state| Ok(state.number))?;
+        heads.sort_unstable();
+        Ok(self.file.write(Durability::Immediate, |txn| {
+            let mut entities = txn.open_table(tables::ENTITIES)?;
+            let key = entity_key(number, entity);
+            let state = entities.get(&key)?.map(|value| tables::EntityState::parse(value.value()));
+            match state.transpose()? {
+                Some(mut state) if state.last == last.get() => {
+                    state.heads.clone_from(&heads);
+                    entities.insert(&key, state.value().as_slice())?;
+                    Ok(Written::Commit(true))
+                }
+                _ => Ok(Written::Nothing(false)),
+            }
+        })?)
+    }
+}
+
+/// The damaged rows of a space. Mostly none.
+pub(super) fn damaged_seqs(txn: &ReadTransaction, number: u32) -> Result<BTreeSet<u64>, StoreError> {
+    let table = txn.open_table(tables::DAMAGED)?;
+    let (from, to) = (ordered_key(number, 0), ordered_key(number, u64::MAX));
+    table.range::<&[u8; 12]>(&from..=&to)?.map(|row| Ok(tables::seq_of(row?.0.value()))).collect()
+}
+
+/// Whether something was lost that a reader at `seq` did not hear of, and that was not pushed again yet.
+pub(super) fn lacks_any(txn: &ReadTransaction, number: u32, seq: Seq) -> Result<bool, StoreError> {
+    let table = txn.open_table(tables::DAMAGED)?;
+    let known = txn.open_table(tables::KNOWN)?;
+    let (from, to) = (ordered_key(number, 0), ordered_key(number, u64::MAX));
+    for row in table.range::<&[u8; 12]>(&from..=&to)? {
+        let (change, verdict) = tables::parse_damaged(row?.1.value());
+        if verdict > seq.get() && known.get(&change)?.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a change, as it is known by, is one whose row is damaged.
+pub(super) fn was_lost(txn: &WriteTransaction, number: u32, change: &[u8; 52]) -> Result<bool, StoreError> {
+    let table = txn.open_table(tables::DAMAGED)?;
+    let (from, to) = (ordered_key(number, 0), ordered_key(number, u64::MAX));
+    for row in table.range::<&[u8; 12]>(&from..=&to)? {
+        if tables::parse_damaged(row?.1.value()).0 == *change {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
