@@ -72,6 +72,15 @@ impl Space {
 
     /// Tries to use a change after all that is kept apart, such as one that an earlier version could not read.
     ///
+    /// ```
+    /// # use headwater::{ChangeHash, EntityId, Replica};
+    /// # let directory = tempfile::tempdir()?;
+    /// let space = Replica::open(directory.path().join("r"))?.space("home");
+    /// let (entity, hash) = (EntityId::from_bytes([1; 16]), ChangeHash::from_bytes([2; 32]));
+    /// assert!(space.take_back(entity, hash).is_err(), "nothing is kept apart");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// When it still cannot be used, or the relay decided so. It stays apart then.
     pub fn take_back(&self, entity: EntityId, hash: ChangeHash) -> Result<(), TakeBackError> {

@@ -32,6 +32,16 @@ pub struct Quarantined {
 
 impl RedbFeed {
     /// At most `limit` entities whose last change or verdict comes after `after`, in the order of those, with their seqs.
+    ///
+    /// ```
+    /// # use headwater_storage::{Append, DeviceId, FeedEpoch, InMemoryBackend, NewFeed, RedbFeed, Seq, SpaceId};
+    /// let feed = RedbFeed::open_backend(InMemoryBackend::new(), NewFeed { created_ms: 0 })?;
+    /// let (space, origin) = (SpaceId::from_name("home"), DeviceId::from_bytes([1; 16]));
+    /// let epoch_if_new = FeedEpoch::from_bytes([2; 16]);
+    /// feed.append_all(vec![Append { space, origin, received_ms: 0, epoch_if_new, entries: vec![] }])?;
+    /// assert!(feed.changed_after(space, Seq::ZERO, 10)?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn changed_after(
         &self,
         space: SpaceId,
@@ -64,6 +74,16 @@ impl RedbFeed {
     }
 
     /// At most `limit` changes in quarantine, in ascending order of entity and hash, from the one after `after`.
+    ///
+    /// ```
+    /// # use headwater_storage::{Append, DeviceId, FeedEpoch, InMemoryBackend, NewFeed, RedbFeed, Seq, SpaceId};
+    /// let feed = RedbFeed::open_backend(InMemoryBackend::new(), NewFeed { created_ms: 0 })?;
+    /// let (space, origin) = (SpaceId::from_name("home"), DeviceId::from_bytes([1; 16]));
+    /// let epoch_if_new = FeedEpoch::from_bytes([2; 16]);
+    /// feed.append_all(vec![Append { space, origin, received_ms: 0, epoch_if_new, entries: vec![] }])?;
+    /// assert!(feed.quarantined(space, None, 10)?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn quarantined(
         &self,
         space: SpaceId,
@@ -122,6 +142,17 @@ impl RedbFeed {
     }
 
     /// Remembers how far `name` has come. Durable with the next append: after a crash some of the work is done again.
+    ///
+    /// ```
+    /// # use headwater_storage::{Append, DeviceId, FeedEpoch, InMemoryBackend, NewFeed, RedbFeed, Seq, SpaceId};
+    /// let feed = RedbFeed::open_backend(InMemoryBackend::new(), NewFeed { created_ms: 0 })?;
+    /// let (space, origin) = (SpaceId::from_name("home"), DeviceId::from_bytes([1; 16]));
+    /// let epoch_if_new = FeedEpoch::from_bytes([2; 16]);
+    /// feed.append_all(vec![Append { space, origin, received_ms: 0, epoch_if_new, entries: vec![] }])?;
+    /// feed.set_progress(space, "projection", Seq::new(7))?;
+    /// assert_eq!(feed.progress(space, "projection")?, Seq::new(7));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_progress(&self, space: SpaceId, name: &str, seq: Seq) -> Result<(), ReadError> {
         let number = self.read(space, |_, state| Ok(state.number))?;
         Ok(self.file.write(Durability::None, |txn| {

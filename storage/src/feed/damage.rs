@@ -44,6 +44,16 @@ impl RedbFeed {
     /// Walks at most `limit` rows after `after`: compares the chain, and asks `is_whole` about each payload.
     ///
     /// What is damaged is not marked yet; a [`Judgement`](super::Judgement) does that. A chain that breaks is [`StoreError::Corrupt`]: then the feed is not to be trusted at all.
+    ///
+    /// ```
+    /// # use headwater_storage::{Append, DeviceId, FeedEpoch, InMemoryBackend, NewFeed, RedbFeed, Seq, SpaceId};
+    /// let feed = RedbFeed::open_backend(InMemoryBackend::new(), NewFeed { created_ms: 0 })?;
+    /// let (space, origin) = (SpaceId::from_name("home"), DeviceId::from_bytes([1; 16]));
+    /// let epoch_if_new = FeedEpoch::from_bytes([2; 16]);
+    /// feed.append_all(vec![Append { space, origin, received_ms: 0, epoch_if_new, entries: vec![] }])?;
+    /// assert_eq!(feed.walk(space, Seq::ZERO, 100, |_| true)?.rows, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn walk(
         &self,
         space: SpaceId,

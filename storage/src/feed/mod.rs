@@ -90,6 +90,13 @@ impl FeedEntry {
 }
 
 /// A change's place among its author's changes of the entity, and the numbers of its operations.
+///
+/// ```
+/// use headwater_storage::{Bytes, Numbers};
+/// let author = Bytes::from_static(b"somebody");
+/// let first = Numbers { author, number: 1, first_op: 1, last_op: 4, ahead_max: 1 << 20 };
+/// # let _ = first;
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Numbers {
     /// Who made it. Not empty.
@@ -107,6 +114,19 @@ pub struct Numbers {
 /// A verdict: changes of one entity that everybody leaves out, or takes in again.
 ///
 /// It rests on what the entity was when it was made. If the entity has got changes since, it is not taken.
+///
+/// ```
+/// use headwater_storage::{ChangeHash, Judgement, Refusal, Seq};
+/// let reason = Refusal { code: 31, message: "the entity does not load with it".to_owned() };
+/// let judgement = Judgement {
+///     last: Seq::new(7),
+///     quarantined: vec![(ChangeHash::from_bytes([1; 32]), reason)],
+///     released: vec![],
+///     heads: vec![ChangeHash::from_bytes([2; 32])],
+///     damaged: vec![],
+/// };
+/// # let _ = judgement;
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
     /// The last change or verdict of the entity that it rests on.
