@@ -66,24 +66,9 @@ pub enum WriteError {
     /// Lists and maps nest too deep; flatten the value.
     #[error("lists and maps nest deeper than {}", crate::model::DEPTH_MAX)]
     TooDeep,
-    /// The change would be larger than any relay accepts; split the edit.
-    #[error("the change has {size_bytes} bytes, the limit is {limit_bytes}")]
-    TooLarge {
-        /// The change's size.
-        size_bytes: usize,
-        /// The limit.
-        limit_bytes: usize,
-    },
-    /// The change would do more at once than any relay accepts; split the edit.
-    #[error("the change has {count} {what}, the limit is {limit}")]
-    TooMany {
-        /// What is counted.
-        what: &'static str,
-        /// How many there are.
-        count: u64,
-        /// The limit.
-        limit: u64,
-    },
+    /// The change would be larger, or do more at once, than any relay and any other device accepts; split the edit.
+    #[error(transparent)]
+    Limit(#[from] IngestError),
     /// A field name is reserved (it begins with `_`) or too long (above 1 KiB); rename it.
     #[error("the field name `{0}` is reserved or too long")]
     BadFieldName(String),
@@ -241,13 +226,7 @@ impl Document {
         };
         let payload = Bytes::copy_from_slice(change.raw_bytes());
         // What no relay and no other device would take is not made in the first place.
-        prevalidate_change(&payload, &ChangeLimits::default()).map_err(|error| match error {
-            IngestError::TooLarge { size_bytes, limit_bytes } => {
-                WriteError::TooLarge { size_bytes, limit_bytes }
-            }
-            IngestError::TooMany { what, count, limit } => WriteError::TooMany { what, count, limit },
-            other => WriteError::Engine(other.to_string()),
-        })?;
+        prevalidate_change(&payload, &ChangeLimits::default())?;
         let hash = ChangeHash::from_bytes(change.hash().0);
         self.know(hash, change.max_op());
         self.size_bytes += payload.len();
