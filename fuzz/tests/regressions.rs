@@ -51,3 +51,37 @@ fn a_push_after_repeats_is_remembered_by_whoever_only_pushes() {
          clone-replica:d11c04822e92838f deliver:70430232a6b9586 restore-relay:3d192eba4b2e6a3e",
     );
 }
+
+#[test]
+fn a_session_that_failed_does_not_count_as_up_to_date() {
+    // A pull or push that the relay's disk refused was forgotten once the rest was done.
+    keeps_its_promises(
+        "294 replicas=4 relays=1 spaces=1 clone-replica:d001fc8c637df457 edit:e1d22073446c772f \
+         connect:8235bb0673c231f6 deliver:25b7be9a8e341d81 edit:9a94ead5c5d0315e \
+         fail-relay-disk:d3339e3ed951fa33 foreign-version:84906ec71177d1ea attack:960f7ffc82d344b9 \
+         foreign-version:888b9319630c9611 edit:c03a5601c4c6f383 connect:6e5fa41b1f9ba824 \
+         deliver:54b8bb983edbb80a",
+    );
+}
+
+#[test]
+fn a_damaged_frame_is_noticed() {
+    // A flipped bit in an entity's id put its change into another entity.
+    keeps_its_promises(
+        "41 replicas=5 relays=1 spaces=1 edit:d3f121dbdd13a5bc connect:aee66b583d880ed8 \
+         edit:7c5c9d3938436542 edit:c3673324c936f2f8 edit:39157df26db63682 connect:37c2fa1b47ee146a \
+         deliver:2126e795c0630137 wait:617669a2687905eb edit:d750fac9211fab80 \
+         connect:7ffb485c9c69cb19 connect:ac7c74fe1ab0d28a deliver:83aea59c82dd2240 \
+         connect:5a9d2bf6c37b8a2a deliver:6b725e44a67a1383 flip:80b082f180c4f463 \
+         deliver:f08ca04d2c55285b",
+    );
+}
+
+#[test]
+fn a_peer_whose_last_word_is_lost_need_not_be_turned_away() {
+    // Would blame the relay for what it never heard.
+    keeps_its_promises(
+        "1795259375341 replicas=1 relays=1 spaces=1 attack:2a6d2d11d53bb3a2 lose:f42b76b56afe6214 \
+         deliver:8e0824b13206bb2a",
+    );
+}
