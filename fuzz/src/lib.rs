@@ -8,8 +8,9 @@
 //! 2. `device`, `edits`, `relay`, `link`: the parts of a world.
 //! 3. `history`: what happened, kept outside of what can lose it. `check`: what must hold in the end. [`Violation`]: what did not.
 //! 4. `world`: what each act does, what is on its way, and how it is healed.
-//! 5. [`hostile`]: bytes that hurt.
-//! 6. [`campaign`]: many worlds, on many threads. [`shrink`]: the shortest plan that still breaks the promise.
+//! 5. [`campaign`]: many worlds, on many threads. [`shrink`]: the shortest plan that still breaks the promise.
+//!
+//! Beside the worlds: [`hostile`], bytes that hurt; and [`targets`], what must hold for any bytes, for `cargo fuzz`.
 
 pub mod campaign;
 mod check;
@@ -22,6 +23,7 @@ mod plan;
 mod random;
 mod relay;
 pub mod shrink;
+pub mod targets;
 mod violation;
 mod world;
 

@@ -152,6 +152,9 @@ const FAULTS: [&[Act]; 12] = [
 const CALM: [(Act, usize); 5] =
     [(Act::Edit, 36), (Act::Connect, 14), (Act::Deliver, 36), (Act::SyncNow, 4), (Act::Wait, 6)];
 
+/// The most steps of a plan from bytes: a fuzzer gets further with many small worlds than with a few large ones.
+const BYTES_STEPS_MAX: usize = 60;
+
 impl Plan {
     /// The world of a seed, with faults of every kind.
     pub fn from_seed(seed: u64) -> Plan {
@@ -178,6 +181,26 @@ impl Plan {
         acts.extend([(Act::Cut, 6), (Act::RestartReplica, 3)]);
         let steps = steps(random, &acts, 60 + 16 * replicas);
         Plan { seed, replicas, relays: 1, spaces: 1, steps }
+    }
+
+    /// A small world whose steps are these bytes: the first two are its seed, then three to a step, what happens and a number for its
+    /// own choices. Made for fuzzers, which find their way when a byte more or less changes one step and not the others.
+    ///
+    /// ```
+    /// use headwater_fuzz::{Act, Plan};
+    /// let plan = Plan::from_bytes(&[0, 7, 0, 0, 1, 1, 0, 2]);
+    /// assert_eq!((plan.seed, plan.replicas), (7, 2));
+    /// assert_eq!(plan.steps.iter().map(|step| step.act).collect::<Vec<_>>(), [Act::Edit, Act::Connect]);
+    /// ```
+    pub fn from_bytes(bytes: &[u8]) -> Plan {
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte));
+        let (seed, steps) = bytes.split_at(bytes.len().min(2));
+        let steps = steps.chunks(3).take(BYTES_STEPS_MAX).filter_map(|step| {
+            let (act, choices) = step.split_first()?;
+            let act = *Act::ALL.get(usize::from(*act) % Act::ALL.len())?;
+            Some(Step { act, seed: Random::new(number(choices)).bits() })
+        });
+        Plan { seed: number(seed), replicas: 2, relays: 1, spaces: 1, steps: steps.collect() }
     }
 }
 

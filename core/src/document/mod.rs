@@ -50,6 +50,9 @@ pub struct Document {
     size_bytes: usize,
 }
 
+/// When a change was made, in milliseconds since 1970, and by which actor.
+pub(crate) type Stamp = (i64, Vec<u8>);
+
 /// A change that this device just made, as it will be stored and sent.
 #[derive(Clone, Debug)]
 pub(crate) struct LocalChange {
@@ -97,7 +100,7 @@ impl Document {
         let mut document = Document::new();
         let checked =
             changes.into_iter().map(|payload| check_stored(&payload)).collect::<Result<Vec<_>, _>>()?;
-        document.apply_all(checked, u64::MAX)?;
+        let _stamps = document.apply_all(checked, u64::MAX)?;
         Ok(document)
     }
 
@@ -115,16 +118,22 @@ impl Document {
     /// # Errors
     /// As for [`Document::apply`].
     pub fn apply_checked(&mut self, changes: Vec<CheckedChange>) -> Result<(), IngestError> {
+        self.apply_stamped(changes).map(|_| ())
+    }
+
+    /// As [`Document::apply_checked`]. Returns when and by whom those were made that were applied, earlier ones that waited for them
+    /// included.
+    pub(crate) fn apply_stamped(&mut self, changes: Vec<CheckedChange>) -> Result<Vec<Stamp>, IngestError> {
         self.apply_all(changes, ChangeLimits::default().operation_ahead_max)
     }
 
-    fn apply_all(&mut self, changes: Vec<CheckedChange>, ahead_max: u64) -> Result<(), IngestError> {
+    fn apply_all(&mut self, changes: Vec<CheckedChange>, ahead_max: u64) -> Result<Vec<Stamp>, IngestError> {
         let known = &mut self.known;
         let fresh = changes.into_iter();
         let fresh: Vec<CheckedChange> =
             fresh.filter(|change| known.insert(change.hash(), change.header.max_op()).is_none()).collect();
         if fresh.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         self.size_bytes += fresh.iter().map(|change| change.payload.len()).sum::<usize>();
         let mut candidates = std::mem::take(&mut self.waiting);
@@ -138,13 +147,14 @@ impl Document {
             self.max_op = numbered_in_order(change, &self.known, self.max_op, ahead_max)?;
         }
         if ready.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
+        let stamps = ready.iter().map(|change| (change.time_ms, change.header.actor.to_vec())).collect();
         let automerge = &mut self.automerge;
         match guarded(|| {
             automerge.apply_changes(ready.into_iter().map(CheckedChange::into_parsed).collect::<Vec<_>>())
         }) {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => Ok(stamps),
             Ok(Err(error)) => Err(IngestError::DoesNotApply(error.to_string())),
             Err(Panicked) => Err(IngestError::EnginePanicked),
         }
@@ -180,14 +190,13 @@ impl Document {
         Some(Bytes::copy_from_slice(change.raw_bytes()))
     }
 
-    /// When each change was made, in milliseconds since 1970, and by which actor; those that wait are among them.
-    pub(crate) fn stamps(&self) -> Vec<(i64, Vec<u8>)> {
+    /// When each applied change was made, in milliseconds since 1970, and by which actor.
+    pub(crate) fn stamps(&self) -> Vec<Stamp> {
         let changes = self.automerge.get_changes_meta(&[]);
-        let applied = changes.into_iter();
-        let applied =
-            applied.map(|change| (milliseconds(change.timestamp), change.actor.to_bytes().to_vec()));
-        let waiting = self.waiting.iter();
-        applied.chain(waiting.map(|change| (change.time_ms, change.header.actor.to_vec()))).collect()
+        changes
+            .into_iter()
+            .map(|change| (milliseconds(change.timestamp), change.actor.to_bytes().to_vec()))
+            .collect()
     }
 
     /// How many bytes of changes the document was built from.

@@ -293,11 +293,11 @@ impl Applied {
 /// Applies changes and shows the result. On an error the document is unusable.
 fn try_apply(document: &mut Document, changes: &[Incoming], base: &View) -> Result<View, IngestError> {
     let waiting = document.waiting_len();
-    document.apply_checked(changes.iter().map(|(_, change)| change.clone()).collect())?;
+    let stamps = document.apply_stamped(changes.iter().map(|(_, change)| change.clone()).collect())?;
     if document.waiting_len() > waiting.max(WAITING_MAX) {
         return Err(too_many_wait());
     }
-    let stamps = changes.iter().map(|(_, change)| (change.time_ms, change.header.actor.as_ref()));
+    let stamps = stamps.iter().map(|(time_ms, actor)| (*time_ms, actor.as_slice()));
     base.advance(document, stamps).map_err(|error| IngestError::DoesNotApply(error.to_string()))
 }
 
