@@ -13,6 +13,7 @@ pub use attacks::{
     far_ahead, highest_operation, key_in_list, low_operation, orphans, run_length_bomb, stolen_number,
     unknown_actor, unknown_element, unknown_object,
 };
-pub use mutate::{mutate, resealed};
+pub use mutate::mutate;
 pub use sizes::{with_deps, with_inflated_bytes, with_key_bytes, with_operations, with_wire_bytes};
 pub use write::ChangeWriter;
+pub(crate) use write::unsigned;

@@ -34,11 +34,6 @@ pub fn mutate(random: &mut Random, change: &Bytes) -> Bytes {
     chunk(&body, false)
 }
 
-/// The change with its length and checksum made right, whatever its body is.
-pub fn resealed(change: &Bytes) -> Bytes {
-    body(change).map_or_else(|| change.clone(), |body| chunk(&body, false))
-}
-
 fn body(change: &Bytes) -> Option<Vec<u8>> {
     let found = Chunk::single(change).ok()?.inflated(usize::MAX - 1).ok()?;
     (found.kind == ChunkKind::Change).then(|| found.body().to_vec())

@@ -4,9 +4,10 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 use headwater::ChangeHash;
-use sha2::{Digest, Sha256};
 
-const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
+use crate::targets::framed;
+
+const TYPE_AT: usize = 8;
 const CHANGE: u8 = 1;
 const DEFLATED_CHANGE: u8 = 2;
 
@@ -105,26 +106,22 @@ const PREDECESSORS: u64 = 7 << 4;
 
 /// A change with this body, its checksum right.
 pub(super) fn chunk(body: &[u8], deflated: bool) -> Bytes {
-    let mut plain = vec![CHANGE];
-    plain.extend(unsigned(body.len() as u64));
-    plain.extend_from_slice(body);
-    let checksum: [u8; 32] = Sha256::digest(&plain).into();
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend_from_slice(&checksum[..4]);
-    if deflated {
-        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
-        // Writing to memory cannot fail.
-        let small = encoder.write_all(body).and_then(|()| encoder.finish()).unwrap_or_default();
-        bytes.push(DEFLATED_CHANGE);
-        bytes.extend(unsigned(small.len() as u64));
-        bytes.extend(small);
-    } else {
-        bytes.extend(plain);
+    let plain = framed(CHANGE, body);
+    if !deflated {
+        return plain;
     }
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
+    // Writing to memory cannot fail.
+    let small = encoder.write_all(body).and_then(|()| encoder.finish()).unwrap_or_default();
+    // It carries the checksum of what it inflates to.
+    let mut bytes = plain[..TYPE_AT].to_vec();
+    bytes.push(DEFLATED_CHANGE);
+    bytes.extend(unsigned(small.len() as u64));
+    bytes.extend(small);
     bytes.into()
 }
 
-pub(super) fn unsigned(mut value: u64) -> Vec<u8> {
+pub(crate) fn unsigned(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value >= 0x80 {
         bytes.push(value as u8 | 0x80);

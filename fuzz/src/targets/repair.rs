@@ -5,6 +5,8 @@ use bytes::Bytes;
 use headwater::ingest::{Chunk, ChunkKind};
 use sha2::{Digest, Sha256};
 
+use crate::hostile::unsigned;
+
 const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
 const CHECKSUM_AT: usize = 4;
 const TYPE_AT: usize = 8;
@@ -48,12 +50,7 @@ pub fn framed(chunk_type: u8, body: &[u8]) -> Bytes {
     let mut chunk = MAGIC.to_vec();
     chunk.extend_from_slice(&[0; TYPE_AT - CHECKSUM_AT]);
     chunk.push(chunk_type);
-    let mut length = body.len();
-    while length >= 0x80 {
-        chunk.push((length & 0x7f) as u8 | 0x80);
-        length >>= 7;
-    }
-    chunk.push(length as u8);
+    chunk.extend(unsigned(body.len() as u64));
     chunk.extend_from_slice(body);
     with_checksum(chunk)
 }
