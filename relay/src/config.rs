@@ -26,6 +26,8 @@ pub struct Config {
     pub session: RelayConfig,
     /// Connections at the same time. Further ones are closed at once.
     pub connections_max: usize,
+    /// Connections at the same time from one address. This machine's own addresses are not counted.
+    pub connections_per_address_max: usize,
     /// The time that an HTTP request's head may take, in milliseconds.
     pub request_head_ms_max: u64,
     /// Live frames that wait for one connection, in bytes. Above it the connection goes back to reading the feed.
@@ -61,6 +63,7 @@ impl Config {
             exposure: Exposure::LoopbackOnly,
             session: RelayConfig::default(),
             connections_max: 10_000,
+            connections_per_address_max: 50,
             request_head_ms_max: 10_000,
             live_queue_bytes_max: 4 << 20,
             space_queue_pushes_max: 256,

@@ -10,8 +10,8 @@ use axum::http::header::ORIGIN;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::sync::OwnedSemaphorePermit;
 
+use crate::admission::Admitted;
 use crate::config::Exposure;
 use crate::connection;
 use crate::state::Relay;
@@ -20,15 +20,15 @@ use crate::state::Relay;
 #[derive(Clone)]
 struct Peer {
     address: SocketAddr,
-    permit: Arc<OwnedSemaphorePermit>,
+    admitted: Arc<Admitted>,
 }
 
-pub(crate) fn router(relay: Arc<Relay>, address: SocketAddr, permit: Arc<OwnedSemaphorePermit>) -> Router {
+pub(crate) fn router(relay: Arc<Relay>, address: SocketAddr, admitted: Arc<Admitted>) -> Router {
     Router::new()
         .route("/healthz", get(health))
         .route("/sync", get(sync))
         .route("/", get(sync))
-        .layer(Extension(Peer { address, permit }))
+        .layer(Extension(Peer { address, admitted }))
         .with_state(relay)
 }
 
@@ -65,7 +65,7 @@ async fn sync(
         .max_frame_size(frame_bytes_max)
         .on_upgrade(move |socket| async move {
             connection::run(socket, peer.address, relay).await;
-            drop(peer.permit);
+            drop(peer.admitted);
         })
 }
 

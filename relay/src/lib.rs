@@ -2,7 +2,7 @@
 //!
 //! A push travels through the modules in this order:
 //!
-//! 1. [`serve`] accepts sockets; `http` answers what is no WebSocket.
+//! 1. [`serve`] accepts sockets, as many as `admission` lets in; `http` answers what is no WebSocket.
 //! 2. `connection` moves frames between one socket and its session (`headwater::sync::relay`), and does what the session asks.
 //! 3. `reads` answers what the session wants to know of the store.
 //! 4. [`space`]: one actor per space checks pushed changes, appends them, acknowledges, and fans out.
@@ -14,6 +14,7 @@
 //! Everything that can grow has a bound in [`Config`].
 
 pub mod admin;
+mod admission;
 mod config;
 mod connection;
 mod examiner;

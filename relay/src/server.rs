@@ -7,8 +7,9 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
+use crate::admission::{Admission, Admitted};
 use crate::config::{Config, Exposure};
 use crate::examiner;
 use crate::http;
@@ -63,7 +64,7 @@ pub async fn serve(
     let drain_ms_max = config.drain_ms_max;
     let (stop, draining) = watch::channel(false);
     let (alive, mut gone) = mpsc::channel(1);
-    let connections = Arc::new(Semaphore::new(config.connections_max));
+    let admission = Admission::new(config.connections_max, config.connections_per_address_max);
     let hub = Hub::new(&config);
     let relay = Arc::new(Relay { config, hub, draining, started: tokio::time::Instant::now(), alive });
     tokio::spawn(examiner::run(Arc::clone(&relay)));
@@ -83,14 +84,14 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => match Arc::clone(&connections).try_acquire_owned() {
-                Ok(permit) => {
+            Ok((stream, peer)) => match admission.admit(peer.ip()) {
+                Some(admitted) => {
                     let relay = Arc::clone(&relay);
                     tokio::spawn(async move {
-                        answer(stream, peer, relay, permit).await;
+                        answer(stream, peer, relay, admitted).await;
                     });
                 }
-                Err(_) => tracing::warn!(%peer, "the connection limit is reached"),
+                None => tracing::warn!(%peer, "a connection limit is reached"),
             },
             Err(error) => {
                 // Out of file descriptors, most often: wait until some are free instead of spinning.
@@ -114,11 +115,11 @@ async fn answer(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     peer: SocketAddr,
     relay: Arc<Relay>,
-    permit: tokio::sync::OwnedSemaphorePermit,
+    admitted: Admitted,
 ) {
     let head_ms_max = relay.config.request_head_ms_max;
     let mut draining = relay.draining.clone();
-    let service = TowerToHyperService::new(http::router(relay, peer, Arc::new(permit)));
+    let service = TowerToHyperService::new(http::router(relay, peer, Arc::new(admitted)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(head_ms_max))
