@@ -7,7 +7,7 @@ use headwater_storage::{ChangeRecord, CollectionName, Direction, PayloadKind, Po
 
 use crate::process::RelayProcess;
 use crate::raw::Raw;
-use crate::running::{PATIENCE, Relay, SPACE, space, used};
+use crate::running::{ALONE, PATIENCE, Relay, SPACE, space, used};
 
 /// Memory above idle that no attack may take, in KiB.
 const MEMORY_KB_MAX: u64 = 64 << 10;
@@ -58,6 +58,7 @@ fn records(id: EntityId, changes: &[Bytes]) -> Vec<ChangeRecord> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_attack_on_a_relay_is_refused_or_quarantined_and_nobody_notices() {
+    let _alone = ALONE.lock().await;
     // Would let one client take the relay down, or an entity away from everybody.
     let directory = tempfile::tempdir().unwrap();
     let process = RelayProcess::start(directory.path());

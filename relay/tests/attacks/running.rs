@@ -24,6 +24,9 @@ impl Relay {
     }
 }
 
+/// Held by whoever measures memory: the tests are one process.
+pub(crate) static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// What a process has used: memory at its peak, in KiB, and processor time, in milliseconds. Linux only; zero elsewhere.
 pub(crate) fn used(pid: u32) -> (u64, u64) {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
