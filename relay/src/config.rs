@@ -38,6 +38,10 @@ pub struct Config {
     pub append_changes_max: usize,
     /// The read buffer of one connection, in bytes.
     pub read_buffer_bytes: usize,
+    /// Frames a second that are read of one connection. Further ones wait, and the client's writes with them.
+    pub frames_per_second_max: u32,
+    /// Frames that are read at once after a rest.
+    pub frames_burst_max: u32,
     /// The time for one frame to be taken by the client's socket, in milliseconds. After it the connection is closed.
     pub write_ms_max: u64,
     /// The time for connections to finish when the relay stops, in milliseconds.
@@ -69,6 +73,8 @@ impl Config {
             space_queue_pushes_max: 256,
             append_changes_max: 4096,
             read_buffer_bytes: 4096,
+            frames_per_second_max: 500,
+            frames_burst_max: 2_000,
             write_ms_max: 60_000,
             drain_ms_max: 10_000,
         }

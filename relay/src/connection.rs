@@ -14,7 +14,9 @@ use headwater::sync::relay::{Input, Output, RelaySession, StoreTask};
 use headwater::wire::{ErrorCode, OpenMode};
 use headwater_storage::{DeviceId, SpaceId};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use crate::pace::Pace;
 use crate::reads;
 use crate::space::{ConnectionId, Delivery, Entries, Inbox, InboxReceiver, Mail, Push, SpaceHandle};
 use crate::state::{Relay, until_draining};
@@ -58,6 +60,14 @@ struct Connection {
     spaces: HashMap<SpaceId, SpaceHandle>,
 }
 
+/// What comes next, not before its time. Dropping it loses nothing.
+async fn received_at(socket: &mut WebSocket, at: Instant) -> Option<Result<WsMessage, axum::Error>> {
+    if at > Instant::now() {
+        tokio::time::sleep_until(at).await;
+    }
+    socket.recv().await
+}
+
 /// Why the select woke up.
 enum Event {
     Received(Option<Result<WsMessage, axum::Error>>),
@@ -70,6 +80,8 @@ impl Connection {
     async fn run(mut self, mut inbox: InboxReceiver) {
         let mut draining = self.relay.draining.clone();
         let mut drained = false;
+        let (rate, burst) = (self.relay.config.frames_per_second_max, self.relay.config.frames_burst_max);
+        let mut pace = Pace::new(rate, burst, Instant::now());
         loop {
             if self.act().await.is_break() {
                 break;
@@ -81,9 +93,12 @@ impl Connection {
                 biased;
                 delivery = inbox.recv() => Event::Delivered(delivery),
                 () = until_draining(&mut draining), if !drained => Event::Drain,
-                received = self.socket.recv() => Event::Received(received),
+                received = received_at(&mut self.socket, pace.next_at()) => Event::Received(received),
                 () = tokio::time::sleep_until(deadline.unwrap_or(self.relay.started)), if deadline.is_some() => Event::Timeout,
             };
+            if matches!(event, Event::Received(_)) {
+                pace.took_one(Instant::now());
+            }
             let now = now(&self.relay);
             match event {
                 Event::Received(Some(Ok(WsMessage::Binary(frame)))) => {

@@ -21,6 +21,7 @@ mod examiner;
 mod http;
 mod hub;
 mod listener;
+mod pace;
 mod reads;
 mod server;
 pub mod space;
