@@ -81,7 +81,7 @@ impl Link {
         random: &mut Random,
         now: Time,
     ) -> Result<Link, StoreError> {
-        let position = |space: &SpaceId| Ok((*space, device.replica.position(*space)?));
+        let position = |space: &SpaceId| Ok((*space, device.replica.begin_session(*space)?));
         let positions = device.spaces.iter().map(position).collect::<Result<_, StoreError>>()?;
         let mut config = ClientConfig::new(device.replica.device_id(), positions);
         let mut direction = Direction::Both;

@@ -82,6 +82,8 @@ pub enum Reply {
         damaged: Vec<(String, String, String, u64)>,
         /// Spaces whose feeds are not to be trusted at all, and why.
         broken: Vec<(String, String)>,
+        /// Snapshots that were damaged, and are gone. Nothing is lost with them.
+        snapshots_dropped: u64,
     },
     /// It was not done, for this reason.
     Refused(String),
@@ -280,6 +282,7 @@ async fn verify(relay: &Relay) -> Result<Reply, ReadError> {
         rows: verified.rows,
         damaged: damaged.collect(),
         broken: verified.broken.into_iter().map(|(space, why)| (space.to_string(), why)).collect(),
+        snapshots_dropped: verified.snapshots_dropped,
     })
 }
 

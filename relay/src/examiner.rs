@@ -2,17 +2,18 @@
 //!
 //! It follows the feeds like a reader and remembers in the store how far it has come, so that nothing is passed over by a restart.
 //! An entity that changes often is examined once for many changes. What it finds goes into the feed as a [`Verdict`], so that all
-//! replicas leave out the same changes.
+//! replicas leave out the same changes. What it builds of a sound entity is kept as a snapshot for those who come later.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use headwater::document::{Examined, examine};
-use headwater::ingest::{IngestError, Verdict, is_whole};
+use headwater::ingest::{Chunk, IngestError, Verdict, is_whole};
 use headwater_storage::{
-    ChangeHash, ChangeRecord, DamagedRow, DeviceId, EntityHeads, EntityId, FeedStore, Judgement, PageLimit,
-    PayloadKind, Placement, ReadError, Refusal, Seq, SpaceId, StoreError,
+    Bytes, ChangeHash, ChangeRecord, DamagedRow, DeviceId, EntityHeads, EntityId, FeedSnapshot, FeedStore,
+    Judgement, PageLimit, PayloadKind, Placement, ReadError, Refusal, SNAPSHOT_DUE_BYTES_MIN,
+    SNAPSHOT_DUE_CHANGES_MIN, Seq, SpaceId, StoreError,
 };
 use tokio::sync::Notify;
 
@@ -139,18 +140,19 @@ async fn examine_entity(
         let Some(contents) = Contents::read(&relay.config.store, space, entity).await? else {
             return Ok(None);
         };
-        let bytes: usize = contents.sound.iter().map(|change| change.payload.len()).sum();
+        let bytes = contents.sound_bytes();
         let large = (bytes > ALWAYS_BYTES_MAX).then_some(bytes);
         // Without heads it lost a change, and needs new ones.
         let is_due = bytes >= examined_bytes + examined_bytes / 8 || contents.state.heads.is_empty();
         if large.is_some() && !is_due {
             return Ok(None);
         }
-        let Examined { heads, culprits, .. } = contents.examine_with(&[]).await?;
+        let Examined { heads, snapshot, culprits } = contents.examine_with(&[]).await?;
         if culprits.is_empty() {
             if heads == contents.state.heads
                 || relay.config.store.set_heads(space, entity, contents.last, heads).await?
             {
+                contents.keep(&relay.config.store, space, snapshot).await?;
                 return Ok(large);
             }
             continue;
@@ -201,6 +203,8 @@ pub(crate) struct Verified {
     pub(crate) damaged: Vec<(SpaceId, DamagedRow)>,
     /// Feeds that are not to be trusted at all, and why.
     pub(crate) broken: Vec<(SpaceId, String)>,
+    /// Snapshots that were damaged, and are gone. Nothing is lost with them.
+    pub(crate) snapshots_dropped: u64,
 }
 
 /// Walks all feeds. What is damaged is left out by readers from then on, and replicas are asked for whole copies.
@@ -233,6 +237,7 @@ pub(crate) async fn verify(relay: &Relay) -> Result<Verified, ReadError> {
                 None => break,
             }
         }
+        verified.snapshots_dropped += relay.config.store.drop_damaged_snapshots(space).await?;
     }
     Ok(verified)
 }
@@ -281,6 +286,44 @@ impl Contents {
             .filter(|record| record.kind == PayloadKind::Change)
             .partition(|record| out.contains(&record.hash));
         Ok(Some(Contents { last, state, sound, quarantined }))
+    }
+
+    /// The bytes of the sound changes.
+    fn sound_bytes(&self) -> usize {
+        self.sound.iter().map(|change| change.payload.len()).sum()
+    }
+
+    /// Keeps what was built of the sound changes, if they are all that there is, and have grown enough since the last time.
+    async fn keep(
+        &self,
+        store: &FeedStore,
+        space: SpaceId,
+        snapshot: Option<Bytes>,
+    ) -> Result<(), ReadError> {
+        let Some(payload) = snapshot.filter(|_| self.quarantined.is_empty()) else { return Ok(()) };
+        let (entity, changes_bytes) = (self.state.entity, self.sound_bytes() as u64);
+        let before = store.snapshot(space, entity).await?;
+        let changes = self.sound.len() as u64;
+        let (kept, written, stood_for) = before
+            .map_or((0, 0, 0), |before| (before.changes_bytes, before.payload.len() as u64, before.changes));
+        let growth_min = written.max(SNAPSHOT_DUE_BYTES_MIN);
+        if changes_bytes < kept.saturating_add(growth_min)
+            || changes <= stood_for + u64::from(SNAPSHOT_DUE_CHANGES_MIN)
+        {
+            return Ok(());
+        }
+        let hash = match Chunk::single(&payload) {
+            Ok(chunk) => chunk.hash(),
+            Err(error) => {
+                tracing::warn!(%space, %entity, %error, "no snapshot");
+                return Ok(());
+            }
+        };
+        let snapshot = FeedSnapshot { covers: self.last, changes, changes_bytes, hash, payload };
+        if !store.put_snapshot(space, entity, snapshot).await? {
+            tracing::debug!(%space, %entity, "no snapshot: something of it is lost or in quarantine");
+        }
+        Ok(())
     }
 
     /// Examines the sound changes, and these.

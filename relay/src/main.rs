@@ -155,7 +155,7 @@ async fn ask(request: Request, data: &Path) -> Result<ExitCode, Box<dyn std::err
                 writeln!(stdout, "released {hash}")?;
             }
         }
-        Reply::Verified { rows, damaged, broken } => {
+        Reply::Verified { rows, damaged, broken, snapshots_dropped } => {
             writeln!(stdout, "{rows} rows, {} damaged", damaged.len())?;
             for (space, entity, hash, seq) in &damaged {
                 writeln!(stdout, "damaged: change {hash} of entity {entity}, at {seq} of space {space}")?;
@@ -165,6 +165,9 @@ async fn ask(request: Request, data: &Path) -> Result<ExitCode, Box<dyn std::err
                     stdout,
                     "broken: space {space}: {why}; move its files away, and replicas push back what they hold"
                 )?;
+            }
+            if snapshots_dropped > 0 {
+                writeln!(stdout, "{snapshots_dropped} damaged snapshots dropped; nothing is lost with them")?;
             }
             return Ok(if damaged.is_empty() && broken.is_empty() {
                 ExitCode::SUCCESS

@@ -31,8 +31,8 @@ pub use error::StoreError;
 pub use feed::conformance;
 pub use feed::{
     Append, AppendError, Appended, CursorError, DamagedRow, EntityHeads, EntityPage, FeedEntry, FeedRow,
-    FeedStore, Judgement, NewFeed, Numbers, Page, PageLimit, Placement, Quarantined, ReadError, RedbFeed,
-    RedbStore, Standing, Walked, WriterLimits, cursor_beyond,
+    FeedSnapshot, FeedStore, Judgement, NewFeed, Numbers, Page, PageLimit, Placement, Quarantined, ReadError,
+    RedbFeed, RedbStore, Standing, Walked, WriterLimits, cursor_beyond,
 };
 pub use file::OpenError;
 pub use id::{ChangeHash, CollectionName, DeviceId, EntityId, FeedEpoch, NameError, ParseIdError, SpaceId};
@@ -40,6 +40,7 @@ pub use position::{ChainHash, Position, Seq, Watermark};
 pub use redb::StorageBackend;
 pub use redb::backends::InMemoryBackend;
 pub use replica::{
-    Commit, CommitDurability, CommitError, Committed, Direction, EntitySync, EntityWrite, Judged, NewChange,
-    NewReplica, Outbox, OutboxEntry, OutboxSeq, ReplicaStore, SetAside, StoredChange,
+    Commit, CommitDurability, CommitError, Committed, Direction, EntitySync, EntityWrite, Extent, Judged,
+    NewChange, NewReplica, NewSnapshot, Outbox, OutboxEntry, OutboxSeq, ReplicaStore, SNAPSHOT_DUE_BYTES_MIN,
+    SNAPSHOT_DUE_CHANGES_MIN, SetAside, StoredChange, StoredEntity, StoredSnapshot, Unfolded,
 };

@@ -6,8 +6,13 @@ use std::path::Path;
 
 use headwater_storage::{
     Append, Bytes, ChangeHash, ChangeRecord, CollectionName, DeviceId, EntityId, FeedEntry, FeedEpoch,
-    FeedStore, NewFeed, PageLimit, PayloadKind, Placement, RedbFeed, Seq, SpaceId, WriterLimits,
+    FeedSnapshot, FeedStore, NewFeed, PageLimit, PayloadKind, Placement, RedbFeed, Seq, SpaceId,
+    WriterLimits,
 };
+use redb::{Database, ReadableTable, TableDefinition};
+
+/// As in `storage/src/feed/tables.rs`: 56 bytes, the digest of the payload in 32, the payload.
+const SNAPSHOTS: TableDefinition<&[u8; 20], &[u8]> = TableDefinition::new("snapshots_v1");
 
 const WIDE: PageLimit = PageLimit { entries_max: 100_000, bytes_max: 1 << 30 };
 
@@ -123,4 +128,77 @@ async fn concurrent_appends_share_commits_and_keep_seqs_dense() {
         assert!(rows.iter().map(|row| row.seq.get()).eq(1..=100));
         assert_eq!(feed.verify_chain(space(number), Seq::ZERO, 1000).unwrap(), None);
     }
+}
+
+/// Changes the one snapshot of a file behind the feed's back.
+fn damage_snapshot(path: &Path, damage: impl FnOnce(&mut Vec<u8>)) {
+    let database = Database::open(path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut table = transaction.open_table(SNAPSHOTS).unwrap();
+        let (key, mut value) = {
+            let (key, value) = table.first().unwrap().unwrap();
+            (*key.value(), value.value().to_vec())
+        };
+        damage(&mut value);
+        table.insert(&key, value.as_slice()).unwrap();
+    }
+    transaction.commit().unwrap();
+}
+
+/// Would give damaged bytes to every new replica, although the rows are whole.
+#[test]
+fn a_damaged_snapshot_counts_as_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("feed");
+    let entity = EntityId::from_bytes([1; 16]);
+    let payload = Bytes::from_static(b"document");
+    let (covers, hash) = (Seq::new(3), hash(9));
+    let snapshot = FeedSnapshot { covers, changes: 3, changes_bytes: 12, hash, payload };
+    open(&path).append_all(vec![append(1, 1, &[(1, 1), (1, 2), (1, 3), (1, 4)])]).unwrap();
+    let given = |feed: &RedbFeed| {
+        let page = feed.read_by_entity(space(1), Seq::ZERO, None, WIDE).unwrap();
+        page.rows.iter().map(|row| row.seq.get()).collect::<Vec<_>>()
+    };
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 7] = [
+        ("how far it covers", |value| value[7] ^= 1),
+        ("what it is known by", |value| value[55] ^= 1),
+        ("the last byte of the payload", |value| *value.last_mut().unwrap() ^= 1),
+        ("the first byte of the payload", |value| value[88] ^= 1),
+        ("the digest", |value| value[56] ^= 1),
+        ("the end is missing", |value| value.truncate(90)),
+        ("almost everything is missing", |value| value.truncate(50)),
+    ];
+    for (what, damage) in damages {
+        let feed = open(&path);
+        assert!(feed.put_snapshot(space(1), entity, snapshot.clone()).unwrap(), "{what}");
+        assert_eq!(given(&feed), [3, 4]);
+        drop(feed);
+        damage_snapshot(&path, damage);
+        let feed = open(&path);
+        assert_eq!(feed.snapshot(space(1), entity).unwrap(), None, "{what}");
+        assert_eq!(given(&feed), [1, 2, 3, 4], "{what}");
+        assert_eq!(feed.drop_damaged_snapshots(space(1)).unwrap(), 1, "{what}");
+        assert_eq!(feed.drop_damaged_snapshots(space(1)).unwrap(), 0, "{what}");
+    }
+    // One that covers nothing, or more than there is, would leave out rows or never end.
+    for covers in [0, 5, u64::MAX] {
+        let feed = open(&path);
+        assert!(feed.put_snapshot(space(1), entity, snapshot.clone()).unwrap());
+        drop(feed);
+        damage_snapshot(&path, |value| value[..8].copy_from_slice(&u64::to_be_bytes(covers)));
+        assert_eq!(given(&open(&path)), [1, 2, 3, 4], "covers {covers}");
+        damage_snapshot(&path, |value| value.truncate(50));
+    }
+    // One that covers less than a damaged one is better than none.
+    let feed = open(&path);
+    assert!(feed.put_snapshot(space(1), entity, snapshot.clone()).unwrap());
+    drop(feed);
+    damage_snapshot(&path, |value| value[90] ^= 1);
+    let feed = open(&path);
+    let earlier = FeedSnapshot { covers: Seq::new(2), ..snapshot };
+    assert!(feed.put_snapshot(space(1), entity, earlier.clone()).unwrap());
+    assert_eq!(feed.snapshot(space(1), entity).unwrap(), Some(earlier));
+    assert_eq!(feed.drop_damaged_snapshots(space(1)).unwrap(), 0);
 }

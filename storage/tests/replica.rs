@@ -76,7 +76,7 @@ fn a_commit_is_there_after_reopening() {
     assert_eq!(store.position(home).unwrap(), position(7));
     assert_eq!(store.row(home, &named("bags"), entity(1)).unwrap().unwrap(), "row");
     assert_eq!(store.find(home, entity(1)).unwrap().unwrap().0, named("bags"));
-    let changes = store.changes(home, entity(1)).unwrap();
+    let changes = store.entity(home, entity(1)).unwrap().changes;
     assert_eq!(changes.iter().map(|change| change.hash).collect::<Vec<_>>(), [hash(1), hash(2)]);
     let outbox = store.outbox(home, OutboxSeq::ZERO, 10, 1000).unwrap();
     assert_eq!(outbox.len(), 1);
@@ -182,7 +182,7 @@ fn refused_changes_leave_the_outbox_and_are_listed() {
     drop(store);
     let store = open(&path);
     assert_eq!(store.outbox_len(home), 1);
-    assert_eq!(store.changes(home, entity(1)).unwrap().len(), 2);
+    assert_eq!(store.entity(home, entity(1)).unwrap().changes.len(), 2);
     let listed = store.set_aside(home).unwrap();
     assert_eq!(listed.len(), 2);
     assert_eq!(listed[0].record.hash, hash(1));
@@ -209,7 +209,7 @@ fn deferred_acknowledgements_can_be_undone_by_a_crash_but_writes_cannot() {
     std::fs::copy(&path, &crashed).unwrap();
     let after_crash = open(&crashed);
     assert_eq!(after_crash.outbox_len(home), 1);
-    assert_eq!(after_crash.changes(home, entity(1)).unwrap().len(), 1);
+    assert_eq!(after_crash.entity(home, entity(1)).unwrap().changes.len(), 1);
     drop(after_crash);
 
     store.commit(commit_to("home", vec![])).unwrap();
@@ -238,7 +238,7 @@ fn a_row_in_another_collection_moves() {
     assert_eq!(store.find(home, entity(1)).unwrap().unwrap(), (beans.clone(), Bytes::from_static(b"two")));
     assert_eq!((store.count(home, &bags).unwrap(), store.count(home, &beans).unwrap()), (0, 1));
     assert_eq!(store.entities(home, None, 10).unwrap(), [(entity(1), beans)]);
-    assert_eq!(store.changes(home, entity(1)).unwrap().len(), 2);
+    assert_eq!(store.entity(home, entity(1)).unwrap().changes.len(), 2);
 }
 
 /// Would show one space's data in another that happens to have the same entity id.
@@ -253,7 +253,7 @@ fn the_same_entity_in_two_spaces_is_two_entities() {
     }
     assert_eq!(store.row(space("home"), &named("bags"), entity(1)).unwrap().unwrap(), "mine");
     assert_eq!(store.row(space("team"), &named("bags"), entity(1)).unwrap().unwrap(), "ours");
-    assert_eq!(store.changes(space("team"), entity(1)).unwrap().len(), 1);
+    assert_eq!(store.entity(space("team"), entity(1)).unwrap().changes.len(), 1);
     assert_eq!(store.outbox_len(space("home")), 1);
     assert_eq!(store.spaces().len(), 2);
 }

@@ -13,7 +13,7 @@ use super::socket::{self, RelayUrl, Socket};
 use super::status::Progress;
 use super::{Phase, Status, SyncError, SyncReport, Transport};
 use crate::model::Timestamp;
-use crate::replica::Replica;
+use crate::replica::{MergeError, Replica};
 use crate::sync::Time;
 use crate::sync::client::{ClientConfig, ClientSession, CloseReason, Event, Input, Output, SessionState};
 use crate::wire::Retry;
@@ -198,6 +198,9 @@ impl Driver {
                     match answer.await {
                         Ok(Ok(Some(input))) => session.handle(now(), input),
                         Ok(Ok(None)) => {}
+                        Ok(Err(error @ MergeError::Damaged)) => {
+                            return Err(SyncError::Damaged(error.to_string()));
+                        }
                         Ok(Err(error)) => return Err(SyncError::Store(error.to_string())),
                         Err(error) => return Err(SyncError::Store(error.to_string())),
                     }
@@ -282,7 +285,7 @@ pub(super) fn positions(
     spaces
         .iter()
         .map(|space| {
-            Ok((*space, replica.position(*space).map_err(|error| SyncError::Store(error.to_string()))?))
+            Ok((*space, replica.begin_session(*space).map_err(|error| SyncError::Store(error.to_string()))?))
         })
         .collect()
 }

@@ -55,6 +55,9 @@ pub enum SyncError {
     /// This replica's store failed; see the message. Open the replica again.
     #[error("the replica's store failed: {0}")]
     Store(String),
+    /// Something that was stored here is damaged, and was set aside. Try again: the next round fetches it from the relay.
+    #[error("{0}")]
+    Damaged(String),
     /// The connection was ended by this side.
     #[error("the connection was ended")]
     Disconnected,
@@ -64,7 +67,10 @@ impl SyncError {
     /// Whether the same call can work later without anything being changed.
     pub fn is_retryable(&self) -> bool {
         match self {
-            SyncError::Unreachable(_) | SyncError::ConnectionLost(_) | SyncError::TimedOut => true,
+            SyncError::Unreachable(_)
+            | SyncError::ConnectionLost(_)
+            | SyncError::Damaged(_)
+            | SyncError::TimedOut => true,
             SyncError::Refused { code, .. } | SyncError::Incomplete { code, .. } => {
                 code.retry() == crate::wire::Retry::Later
             }

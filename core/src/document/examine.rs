@@ -6,12 +6,11 @@
 
 use std::collections::HashSet;
 
-use automerge::Automerge;
 use bytes::Bytes;
 use headwater_storage::ChangeHash;
 
-use super::{Document, read};
-use crate::ingest::{CheckedChange, IngestError, check_stored, guarded};
+use super::Document;
+use crate::ingest::{CheckedChange, IngestError, check_stored};
 
 /// What an examination came to.
 #[derive(Clone, Debug)]
@@ -91,28 +90,4 @@ fn try_all(changes: &[CheckedChange]) -> Result<(Vec<ChangeHash>, Option<Bytes>)
     document.apply_checked(changes.to_vec())?;
     let snapshot = document.verified_snapshot()?;
     Ok((document.heads(), Some(snapshot)))
-}
-
-impl Document {
-    /// All applied changes as one chunk. It was loaded again, and has the same heads and the same values.
-    ///
-    /// # Errors
-    /// When the document cannot be read, or does not load again. It is then of no use, and has to be built without the culprit.
-    pub(crate) fn verified_snapshot(&self) -> Result<Bytes, IngestError> {
-        let automerge = &self.automerge;
-        let made = guarded(|| {
-            let values =
-                read::root(automerge).map_err(|error| IngestError::DoesNotApply(error.to_string()))?;
-            let bytes = automerge.save();
-            let again = Automerge::load(&bytes).map_err(|error| IngestError::Poisons(error.to_string()))?;
-            if again.get_heads() != automerge.get_heads() {
-                return Err(IngestError::Poisons("it has other heads".to_owned()));
-            }
-            match read::root(&again) {
-                Ok(same) if same == values => Ok(Bytes::from(bytes)),
-                _ => Err(IngestError::Poisons("it has other values".to_owned())),
-            }
-        });
-        made.unwrap_or(Err(IngestError::EnginePanicked))
-    }
 }

@@ -7,6 +7,7 @@ mod examine;
 mod genesis;
 mod list;
 mod read;
+mod snapshot;
 mod view;
 mod waiting;
 
@@ -163,6 +164,11 @@ impl Document {
     /// Whether a change is here, applied or waiting for its dependencies.
     pub fn contains(&self, hash: &ChangeHash) -> bool {
         self.known.contains_key(hash)
+    }
+
+    /// How many changes were applied.
+    pub(crate) fn changes_len(&self) -> u64 {
+        (self.known.len() - self.waiting.len()) as u64
     }
 
     /// How many changes wait for their dependencies.

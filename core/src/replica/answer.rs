@@ -32,6 +32,8 @@ impl Replica {
                     Ok(merged) => {
                         Input::Merged { space, ticket, pulled: merged.applied, set_aside: merged.set_aside }
                     }
+                    // Everything is merged; only another session can get what is missing.
+                    Err(error @ MergeError::Damaged) => return Err(error),
                     Err(error) => {
                         Input::MergeFailed { space, ticket, reason: error.to_string(), retry: Retry::Later }
                     }

@@ -91,6 +91,10 @@ pub enum MergeError {
     /// The store could not be written.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// The changes are merged, but something that was stored earlier is damaged, so the position was not moved. Begin another session,
+    /// which fetches it.
+    #[error("something is damaged here; another session fetches it from the relay")]
+    Damaged,
 }
 
 /// What a commit without a cursor can fail with.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::PoisonError;
 
 use headwater_storage::{
-    ChangeHash, ChangeRecord, Commit, Direction, EntityWrite, Judged, SpaceId, StoredChange,
+    ChangeHash, ChangeRecord, Commit, Direction, EntityWrite, Judged, SpaceId, StoredChange, Unfolded,
 };
 
 use super::merge::set_aside;
@@ -34,7 +34,12 @@ impl Replica {
         let mut documents = self.inner.documents.lock().unwrap_or_else(PoisonError::into_inner);
         // What is in memory has the changes inside that are to leave.
         drop(documents.take(space, entity));
-        let stored = self.store().changes(space, entity)?;
+        let mut held = self.held(space, entity)?;
+        if held.lost.is_some() {
+            let _salvaged = self.load_document(space, entity)?;
+            held = self.held(space, entity)?;
+        }
+        let stored = held.changes;
         let aside = self.store().set_aside_of(space, entity)?;
         let left_out: HashSet<ChangeHash> = verdict
             .quarantined
@@ -69,6 +74,10 @@ impl Replica {
             let collection = view.collection.clone().unwrap_or_else(|| collection.clone());
             commit.writes.push(EntityWrite { entity, collection, changes: Vec::new(), row });
             documents.put(space, entity, document);
+        }
+        if held.is_folded && stored.iter().any(|change| left_out.contains(&change.hash)) {
+            // Those that leave have to be rows to be told apart.
+            commit.unfolded.push(Unfolded { entity, changes: stored });
         }
         let set_aside = verdict.quarantined.len() as u64;
         let Verdict { quarantined, released, .. } = verdict;

@@ -9,6 +9,7 @@ use headwater_storage::{
 };
 
 use super::cache::DocumentCache;
+use super::seed::Seeded;
 use super::watch::{Origin, Patch};
 use super::{MergeError, Replica};
 use crate::document::{Document, View};
@@ -70,9 +71,20 @@ impl Replica {
     /// relay sends it again. A position that moves over changes which are durable already is not worth a flush of its own.
     ///
     /// # Errors
-    /// Only when the store fails. A change that cannot be used is set aside, and the others are merged.
+    /// When the store fails, or has lost something; see [`MergeError`]. A change that cannot be used is set aside, and the others are merged.
     pub fn merge(&self, space: SpaceId, mut request: MergeRequest) -> Result<Merged, MergeError> {
-        let mut merged = Merged::default();
+        let (snapshots, changes) =
+            request.records.into_iter().partition(|record| record.kind == PayloadKind::Snapshot);
+        let Seeded { mut merged, changes: mut folded, is_any_lost } = self.seed(space, snapshots)?;
+        folded.extend::<Vec<ChangeRecord>>(changes);
+        request.records = folded;
+        if is_any_lost {
+            self.is_lossy_from_now(space);
+            let mut commit = Commit::new(space, self.now_ms());
+            commit.position = Some(Position::nowhere());
+            self.store().commit(commit)?;
+        }
+        let (needs_flush, moves) = (merged.applied > 0, request.position.is_some());
         // A verdict is about what came before it, so everything before it is merged first. The position comes last.
         while let Some(at) = request.records.iter().position(|record| record.kind == PayloadKind::Verdict) {
             let after = request.records.split_off(at + 1);
@@ -84,6 +96,12 @@ impl Replica {
             }
         }
         merged.add(self.merge_changes(space, request)?);
+        if needs_flush {
+            self.store().commit(Commit::new(space, self.now_ms()))?;
+        }
+        if moves && self.is_lossy(space) {
+            return Err(MergeError::Damaged);
+        }
         Ok(merged)
     }
 
@@ -123,6 +141,7 @@ impl Replica {
             applied.extend(outcome.applied);
         }
         merged.set_aside = commit.set_aside.len() as u64;
+        commit.position = commit.position.filter(|_| !self.is_lossy(space));
         if applied.is_empty() && commit.set_aside.is_empty() && commit.position.is_none() {
             return Ok(merged);
         }
@@ -137,7 +156,8 @@ impl Replica {
         }
         commit.durability = CommitDurability::Deferred;
         let needs_flush = !applied.is_empty();
-        self.store().commit(commit)?;
+        let committed = self.store().commit(commit)?;
+        self.note_due(space, committed.due);
         for Applied { entity, document, patch, .. } in applied {
             documents.put(space, entity, document);
             self.notify(patch);
@@ -164,7 +184,7 @@ impl Replica {
         let mut commit = Commit::new(space, self.now_ms());
         commit.acknowledged = acknowledged;
         commit.refused = refused;
-        commit.position = position;
+        commit.position = position.filter(|_| !self.is_lossy(space));
         commit.durability = CommitDurability::Deferred;
         self.store().commit(commit)?;
         self.outbox_moved();

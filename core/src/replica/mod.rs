@@ -5,6 +5,7 @@
 mod answer;
 mod cache;
 mod collection;
+mod compact;
 mod dynamic;
 mod error;
 mod judge;
@@ -12,10 +13,12 @@ mod merge;
 mod mutate;
 mod receipt;
 mod salvage;
+mod seed;
 mod space;
 mod supply;
 mod watch;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -37,6 +40,7 @@ pub use supply::EntityPosition;
 pub use watch::{Origin, Patch, PatchKind, Patches};
 
 use cache::DocumentCache;
+use compact::{Background, Compaction};
 
 /// The length of an actor id that Headwater makes: the device id, then 8 bytes that are new in each opening. A file that was
 /// copied or restored therefore never continues another opening's sequence of changes.
@@ -93,6 +97,8 @@ impl Environment for System {
 /// ```
 #[derive(Clone)]
 pub struct Replica {
+    /// `None` in the background itself, and where there is none. Goes before `inner`, which it uses.
+    background: Option<Arc<Background>>,
     inner: Arc<Inner>,
 }
 
@@ -104,6 +110,9 @@ struct Inner {
     /// Held through every write and merge, so that a document and its stored changes never part. A std mutex, because nothing
     /// awaits while holding it.
     documents: Mutex<DocumentCache>,
+    compaction: Compaction,
+    /// The spaces in which something was found damaged since their session began.
+    lossy: Mutex<HashSet<SpaceId>>,
     patches: broadcast::Sender<Patch>,
     /// Counts the documents that were built from stored changes.
     documents_loaded: AtomicU64,
@@ -128,7 +137,9 @@ impl Replica {
     /// As for [`Replica::open`].
     pub fn open_with(path: impl AsRef<Path>, environment: impl Environment) -> Result<Replica, OpenError> {
         let new = new_replica(&environment);
-        Ok(Replica::new(ReplicaStore::open(path, new)?, environment))
+        let mut replica = Replica::new(ReplicaStore::open(path, new)?, environment);
+        replica.background = Some(Arc::new(Background::start(Arc::clone(&replica.inner))));
+        Ok(replica)
     }
 
     /// A replica in memory that is gone when the last handle is dropped: for tests and previews.
@@ -158,12 +169,14 @@ impl Replica {
             environment: Box::new(environment),
             actor,
             documents: Mutex::new(DocumentCache::default()),
+            compaction: Compaction::default(),
+            lossy: Mutex::new(HashSet::new()),
             documents_loaded: AtomicU64::new(0),
             patches: broadcast::Sender::new(PATCHES_BUFFERED_MAX),
             outbox_moves: tokio_watch::Sender::new(0),
             local_commits: tokio_watch::Sender::new(0),
         };
-        Replica { inner: Arc::new(inner) }
+        Replica { background: None, inner: Arc::new(inner) }
     }
 
     /// This device's permanent id. A copy of the file has the same one.

@@ -87,6 +87,7 @@ impl Replica {
             return Ok(Attempt::Committed(Receipt::new(self.clone(), space, Vec::new())));
         }
         let committed = self.store().commit(commit)?;
+        self.note_due(space, committed.due);
         let mut seqs = committed.outbox.into_iter();
         let mut receipt: Vec<(OutboxSeq, EntityId, ChangeHash)> = Vec::new();
         for Prepared { entity, document, changes, patch, .. } in prepared {

@@ -9,8 +9,9 @@ use std::sync::PoisonError;
 
 use bytes::Bytes;
 use headwater_storage::{
-    ChangeHash, Commit, Direction, EntityId, EntityWrite, Judged, NewChange, Outbox, PayloadKind, Position,
-    Refusal, SpaceId, StoreError, StoredChange,
+    ChangeHash, ChangeRecord, Commit, Direction, EntityId, EntityWrite, Judged, NewChange, Outbox,
+    PayloadKind, Position, Refusal, SetAside, SpaceId, StoreError, StoredChange, StoredEntity,
+    StoredSnapshot, Unfolded,
 };
 
 use super::merge::{MergeRequest, REFUSED_BY_INGEST};
@@ -100,14 +101,17 @@ impl Replica {
         let mut documents = self.inner.documents.lock().unwrap_or_else(PoisonError::into_inner);
         // What is in memory says nothing of what is on the disk.
         drop(documents.take(space, entity));
-        let stored = self.store().changes(space, entity)?;
+        let held = self.held(space, entity)?;
         verified.entities += 1;
-        verified.changes += stored.len() as u64;
-        let culprits = culprits(&stored);
-        if !culprits.is_empty() {
-            let named = culprits.iter().map(|culprit| (space, entity, culprit.hash, culprit.why.clone()));
-            verified.set_aside.extend(named);
-            self.leave_out(space, entity, &stored, culprits)?;
+        verified.changes += held.changes.len() as u64;
+        let culprits = culprits(&held.changes);
+        let named = culprits.iter().map(|culprit| (space, entity, culprit.hash, culprit.why.clone()));
+        verified.set_aside.extend(named);
+        if let Some((snapshot, error)) = &held.lost {
+            verified.set_aside.push((space, entity, snapshot.hash, error.to_string()));
+        }
+        if !culprits.is_empty() || held.lost.is_some() || !held.loose_are_whole(self, space, entity)? {
+            self.leave_out(space, entity, held, culprits)?;
         }
         let Ok(document) = self.build(space, entity)? else { return Ok(()) };
         verified.waiting += document.waiting_len() as u64;
@@ -166,27 +170,46 @@ impl Replica {
         if built.is_ok() {
             return Ok(built);
         }
-        let stored = self.store().changes(space, entity)?;
-        let culprits = culprits(&stored);
+        let held = self.held(space, entity)?;
+        let culprits = culprits(&held.changes);
         tracing::warn!(%space, %entity, culprits = culprits.len(), "stored changes do not load and are set aside");
-        self.leave_out(space, entity, &stored, culprits)?;
+        self.leave_out(space, entity, held, culprits)?;
         self.build(space, entity)
     }
 
     fn build(&self, space: SpaceId, entity: EntityId) -> Result<Result<Document, IngestError>, StoreError> {
         self.inner.documents_loaded.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let changes = self.store().changes(space, entity)?;
-        Ok(Document::from_changes(changes.into_iter().map(|change| change.payload)))
+        let stored = self.store().entity(space, entity)?;
+        self.note_if_due(space, entity, &stored);
+        Ok(Document::from_stored(&stored))
+    }
+
+    /// All that the store has of an entity, as changes. Whoever calls this keeps others from writing meanwhile.
+    pub(super) fn held(&self, space: SpaceId, entity: EntityId) -> Result<Held, StoreError> {
+        let StoredEntity { snapshot, changes, .. } = self.store().entity(space, entity)?;
+        let Some(snapshot) = snapshot else { return Ok(Held { changes, is_folded: false, lost: None }) };
+        match Document::from_snapshot(&snapshot).and_then(|document| document.all_changes()) {
+            Ok(folded) => {
+                let kind = PayloadKind::Change;
+                let folded = folded.into_iter().map(|(hash, payload)| StoredChange { kind, hash, payload });
+                Ok(Held { changes: folded.chain(changes).collect(), is_folded: true, lost: None })
+            }
+            Err(error) => {
+                let changes = self.store().loose_changes(space, entity)?;
+                Ok(Held { changes, is_folded: true, lost: Some((snapshot, error)) })
+            }
+        }
     }
 
     /// Sets the culprits aside in one transaction, with a view row without them.
-    fn leave_out(
+    pub(super) fn leave_out(
         &self,
         space: SpaceId,
         entity: EntityId,
-        stored: &[StoredChange],
+        held: Held,
         culprits: Vec<Culprit>,
     ) -> Result<(), StoreError> {
+        let Held { changes: stored, is_folded, lost } = held;
         let Some((collection, _)) = self.store().find(space, entity)? else { return Ok(()) };
         let out: HashSet<ChangeHash> = culprits.iter().map(|culprit| culprit.hash).collect();
         // The payload is whole and only what stands beside it is not: it is stored again as what it is.
@@ -213,8 +236,19 @@ impl Replica {
             .map(|culprit| (culprit.hash, Refusal { code: REFUSED_BY_INGEST, message: culprit.why }))
             .collect();
         let (direction, released) = (Direction::Damaged, Vec::new());
+        if let Some((snapshot, error)) = lost {
+            let StoredSnapshot { hash, payload, .. } = snapshot;
+            let (kind, collection) = (PayloadKind::Snapshot, collection.clone());
+            let record = ChangeRecord { entity, collection, kind, hash, payload };
+            let reason = Refusal { code: REFUSED_BY_INGEST, message: error.to_string() };
+            commit.set_aside.push(SetAside { record, direction, reason, time_ms: commit.now_ms });
+        }
+        if is_folded {
+            commit.unfolded.push(Unfolded { entity, changes: stored });
+        }
         commit.judged.push(Judged { entity, collection, direction, quarantined, released });
         // The relay may have what is lost here: the next session compares heads and finds out.
+        self.is_lossy_from_now(space);
         commit.position = Some(Position::nowhere());
         self.store().commit(commit).map_err(super::error::store_error)?;
         self.outbox_moved();
@@ -222,8 +256,35 @@ impl Replica {
     }
 }
 
+/// What the store has of an entity.
+pub(super) struct Held {
+    /// The changes, those for which a snapshot stands included, in causal order. Of a snapshot that is lost, only those that wait
+    /// for the relay are left.
+    pub(super) changes: Vec<StoredChange>,
+    /// Whether it has a snapshot.
+    pub(super) is_folded: bool,
+    /// The snapshot, if it does not load any more, and why.
+    pub(super) lost: Option<(StoredSnapshot, IngestError)>,
+}
+
+impl Held {
+    /// Whether the changes are whole that are stored beside the snapshot because they wait for the relay.
+    fn loose_are_whole(
+        &self,
+        replica: &Replica,
+        space: SpaceId,
+        entity: EntityId,
+    ) -> Result<bool, StoreError> {
+        if !self.is_folded {
+            return Ok(true);
+        }
+        let loose = replica.store().loose_changes(space, entity)?;
+        Ok(loose.iter().all(is_sound))
+    }
+}
+
 /// A stored change that cannot stay where it is.
-struct Culprit {
+pub(super) struct Culprit {
     hash: ChangeHash,
     payload: Bytes,
     why: String,
@@ -231,8 +292,13 @@ struct Culprit {
     whole_as: Option<ChangeHash>,
 }
 
+fn is_sound(change: &StoredChange) -> bool {
+    change.kind == PayloadKind::Change
+        && check_stored(&change.payload).is_ok_and(|checked| checked.hash() == change.hash)
+}
+
 /// The changes that are damaged; or if none is, those with which the entity does not load.
-fn culprits(stored: &[StoredChange]) -> Vec<Culprit> {
+pub(super) fn culprits(stored: &[StoredChange]) -> Vec<Culprit> {
     let damaged: Vec<Culprit> = stored
         .iter()
         .filter_map(|change| {

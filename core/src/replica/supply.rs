@@ -1,5 +1,7 @@
 //! What a session asks of a replica while it syncs: the outbox, and what is held of each entity.
 
+use std::sync::PoisonError;
+
 use bytes::Bytes;
 use headwater_storage::{
     ChangeHash, CollectionName, EntityId, OutboxEntry, OutboxSeq, Position, SpaceId, StoreError,
@@ -26,6 +28,26 @@ impl Replica {
     /// When the store fails.
     pub fn position(&self, space: SpaceId) -> Result<Position, StoreError> {
         self.store().position(space)
+    }
+
+    /// How far this replica has come, for a session that begins now.
+    ///
+    /// When something is found damaged in a space, the position is given up, and nothing that a session says moves it any more, until
+    /// another one begins: that one compares heads with the relay, and gets what is missing.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn begin_session(&self, space: SpaceId) -> Result<Position, StoreError> {
+        self.inner.lossy.lock().unwrap_or_else(PoisonError::into_inner).remove(&space);
+        self.position(space)
+    }
+
+    pub(super) fn is_lossy_from_now(&self, space: SpaceId) {
+        self.inner.lossy.lock().unwrap_or_else(PoisonError::into_inner).insert(space);
+    }
+
+    pub(super) fn is_lossy(&self, space: SpaceId) -> bool {
+        self.inner.lossy.lock().unwrap_or_else(PoisonError::into_inner).contains(&space)
     }
 
     /// Changes that wait for the relay, oldest first, from the one after `after`: at most `entries_max`, and no more once they
@@ -86,7 +108,13 @@ impl Replica {
         space: SpaceId,
         entity: EntityId,
     ) -> Result<Vec<(ChangeHash, Bytes)>, StoreError> {
-        let changes = self.store().changes(space, entity)?;
-        Ok(changes.into_iter().map(|change| (change.hash, change.payload)).collect())
+        let mut held = self.held(space, entity)?;
+        if held.lost.is_some() {
+            let mut documents = self.inner.documents.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(documents.take(space, entity));
+            let _salvaged = self.load_document(space, entity)?;
+            held = self.held(space, entity)?;
+        }
+        Ok(held.changes.into_iter().map(|change| (change.hash, change.payload)).collect())
     }
 }

@@ -8,3 +8,4 @@ mod merge;
 mod pair;
 mod reopen;
 mod salvage;
+mod snapshot;

@@ -4,7 +4,9 @@ use headwater::sync::client::{ClientConfig, Direction, Event};
 use headwater::sync::relay::RelayConfig;
 use headwater::wire::Frame;
 
-use crate::pair::{FakeReplica, Pair, append, change, client_config, new_feed};
+use headwater_storage::{Bytes, ChangeHash, FeedSnapshot};
+
+use crate::pair::{FakeReplica, Pair, append, change, client_config, entity, new_feed, space};
 
 fn small_pages() -> RelayConfig {
     RelayConfig { page_entries_max: 50, ..RelayConfig::default() }
@@ -91,6 +93,31 @@ fn progress_grows_to_its_end() {
     assert!(progress.len() > 5);
     assert!(progress.windows(2).all(|pair| pair[0].0 < pair[1].0), "{progress:?}");
     assert_eq!(progress.last(), Some(&(600, 600)));
+}
+
+/// Would go wrong: progress that jumps from its beginning to its end, because a snapshot counts as one change.
+#[test]
+fn a_snapshot_counts_for_the_changes_that_it_stands_for() {
+    let feed = full_feed(60, 10);
+    for of in 0..60 {
+        let (covers, _) = feed.entity(space(), entity(of)).unwrap().unwrap();
+        let (hash, payload) = (ChangeHash::from_bytes([of as u8; 32]), Bytes::from_static(b"document"));
+        let snapshot = FeedSnapshot { covers, changes: 10, changes_bytes: 1_000, hash, payload };
+        assert!(feed.put_snapshot(space(), entity(of), snapshot).unwrap());
+    }
+    let replica = FakeReplica::default();
+    let config = client_config(&replica);
+    let mut pair = Pair::with(feed, replica, config, small_pages());
+    pair.run();
+    let pages: Vec<(usize, u64)> = pair
+        .from_relay
+        .iter()
+        .filter_map(|(frame, _)| match frame {
+            Frame::Changes(changes) => Some((changes.entries.len(), changes.remaining)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(pages, [(50, 100), (10, 0)]);
 }
 
 /// Would go wrong: a client that only wants to push has to take the whole feed first.

@@ -163,7 +163,8 @@ impl Client {
                 return failed(space, StoreTask::Page(ticket));
             }
             Output::ReadPage { space, ticket, .. } => {
-                let page = PageRead { entries: Vec::new(), first: None, end: PageEnd::At(head), head };
+                let (entries, end) = (Vec::new(), PageEnd::At(head));
+                let page = PageRead { entries, stands_for: 0, first: None, end, head };
                 return Some(Input::Page { space, ticket, page });
             }
             Output::Append { space, push_id, .. } if self.store_fails => {

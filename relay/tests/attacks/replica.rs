@@ -5,7 +5,7 @@ use headwater::{Map, Replica, Value};
 use headwater_fuzz::hostile::Attack;
 use headwater_storage::{ChangeRecord, CollectionName, EntityId, PayloadKind};
 
-use crate::running::{SPACE, space, used};
+use crate::running::{ALONE, SPACE, space, used};
 
 const MEMORY_KB_MAX: u64 = 64 << 10;
 
@@ -22,6 +22,7 @@ fn record(entity: EntityId, change: &Bytes) -> ChangeRecord {
 
 #[test]
 fn every_attack_on_a_replica_is_set_aside_and_the_entity_goes_on() {
+    let _alone = ALONE.blocking_lock();
     // Would let a broken or malicious relay take the app down, or an entity away from its owner.
     // Telling where a panic came from takes more memory than any attack may.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
@@ -55,6 +56,10 @@ fn every_attack_on_a_replica_is_set_aside_and_the_entity_goes_on() {
             peak_kb <= before_kb + MEMORY_KB_MAX,
             "{name}: {before_kb} KiB before, {peak_kb} KiB at the peak"
         );
+        if merged.set_aside == 0 {
+            // Only saving and loading shows this one.
+            b.compact_all().unwrap();
+        }
         let aside = b.space(SPACE).set_aside().unwrap().into_iter().filter(|aside| aside.record.entity == id);
         let reasons: Vec<String> = aside.map(|aside| aside.reason.message).collect();
         println!(
@@ -63,9 +68,8 @@ fn every_attack_on_a_replica_is_set_aside_and_the_entity_goes_on() {
             peak_kb - before_kb,
             reasons.first()
         );
-        assert_eq!(merged.set_aside as usize, reasons.len(), "{name}");
-        // Only saving and loading shows this one, which the relay does for everybody.
-        assert!(merged.set_aside > 0 || name == "a name inside a list", "{name}");
+        assert!(merged.set_aside == 0 || merged.set_aside as usize == reasons.len(), "{name}");
+        assert!(!reasons.is_empty(), "{name}");
         // The owner's next edits, made without any of it, arrive and show.
         on_a.set(id, Map::from([("rating".into(), Value::Int(5))])).unwrap();
         carry(id);

@@ -16,6 +16,7 @@ mod refused;
 mod restore;
 mod running;
 mod serving;
+mod snapshot;
 mod sniffer;
 mod stopping;
 mod sync;

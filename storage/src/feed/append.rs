@@ -191,6 +191,8 @@ impl Batch<'_> {
                 self.new_known.remove(&change);
             }
         }
+        // It was made of other changes than those that count from now on.
+        txn.open_table(tables::SNAPSHOTS)?.remove(&entity_key(space.number, entity))?;
         let mut heads = judgement.heads.clone();
         heads.sort_unstable();
         self.entity(space.number, &row.record)?.heads = heads;

@@ -1,5 +1,7 @@
 //! Catching up by entity: for each entity that changed since some seq, what it got since then.
 //!
+//! Who begins from nothing gets the snapshot of an entity, if that is smaller, and then the changes after it.
+//!
 //! The entities come in the order of their last changes. One that changes during the catch-up moves to the end and is given
 //! once more, which does no harm, because applying a change twice gives the same entity. So at the end everything up to the head
 //! of the last page has been given, however long the catch-up took.
@@ -10,10 +12,13 @@ use bytes::Bytes;
 use redb::{ReadTransaction, ReadableTable};
 
 use super::damage::damaged_seqs;
-use super::tables::{self, SpaceState};
+use super::redb::find_entity;
+use super::tables::{self, SpaceState, StoredSnapshot};
 use super::{CursorError, EntityPage, FeedRow, PageLimit, ReadError};
+use crate::change::{ChangeRecord, PayloadKind};
 use crate::error::StoreError;
-use crate::layout::{Fields, ordered_key};
+use crate::id::{DeviceId, EntityId};
+use crate::layout::{Fields, entity_key, ordered_key};
 use crate::position::{ChainHash, Seq, Watermark};
 
 pub(super) fn page(
@@ -36,15 +41,24 @@ pub(super) fn page(
     let mut entities_done = 0;
     let feed = txn.open_table(tables::FEED).map_err(StoreError::from)?;
     let tails = txn.open_table(tables::TAILS).map_err(StoreError::from)?;
+    let snapshots = txn.open_table(tables::SNAPSHOTS).map_err(StoreError::from)?;
     let from = ordered_key(space.number, start.tail.saturating_add(1));
     let to = ordered_key(space.number, u64::MAX);
     for tail in tails.range::<&[u8; 12]>(&from..=&to).map_err(StoreError::from)? {
-        let last = tables::seq_of(tail.map_err(StoreError::from)?.0.value());
+        let (key, entity) = tail.map_err(StoreError::from)?;
+        let (last, entity) = (tables::seq_of(key.value()), EntityId::from_bytes(*entity.value()));
         let given = match at.partial.take() {
             Some(partial) if partial.last == last || cfg!(bug = "partial-of-another-entity") => partial.given,
             _ => at.base,
         };
-        let given = fill(&feed, space.number, last, given, &mut filling)?;
+        let begun = match given {
+            0 => give_snapshot(txn, &snapshots, space.number, (entity, last), &mut filling)?,
+            _ => Some(given),
+        };
+        let given = match begun {
+            Some(begun) => fill(&feed, space.number, last, begun, &mut filling)?,
+            None => given,
+        };
         if given < last {
             at.partial = (given > at.base).then_some(Partial { last, given });
             if cfg!(bug = "partial-counts-as-whole") {
@@ -52,6 +66,7 @@ pub(super) fn page(
             }
             return Ok(EntityPage {
                 rows: filling.rows,
+                stands_for: filling.stands_for,
                 cursor: Some(at.bytes()),
                 end: None,
                 head: space.head,
@@ -63,11 +78,47 @@ pub(super) fn page(
     }
     Ok(EntityPage {
         rows: filling.rows,
+        stands_for: filling.stands_for,
         cursor: None,
         end: Some(space.head),
         head: space.head,
         entities_done,
     })
+}
+
+/// Begins an entity, up to `last`, of which nothing was given: with its snapshot, if there is one of use. Returns how far that covers it, or
+/// `None` if the snapshot has to wait for the next page.
+fn give_snapshot(
+    txn: &ReadTransaction,
+    snapshots: &impl ReadableTable<&'static [u8; 20], &'static [u8]>,
+    number: u32,
+    (entity, last): (EntityId, u64),
+    filling: &mut Filling,
+) -> Result<Option<u64>, StoreError> {
+    let Some(value) = snapshots.get(&entity_key(number, entity))? else { return Ok(Some(0)) };
+    let Ok(stored) = StoredSnapshot::parse(value.value()) else { return Ok(Some(0)) };
+    let (covers, len) = (stored.covers.get(), stored.payload.len());
+    let is_smaller = (len as u64) < stored.changes_bytes && len <= filling.limit.bytes_max;
+    // One that covers nothing would be given again and again.
+    if !is_smaller || !(1..=last).contains(&covers) {
+        return Ok(Some(0));
+    }
+    if !filling.has_room(len) {
+        return Ok(None);
+    }
+    let Some(state) = find_entity(txn, number, entity)?.filter(|_| stored.is_whole()) else {
+        return Ok(Some(0));
+    };
+    let record = ChangeRecord {
+        entity,
+        collection: state.collection,
+        kind: PayloadKind::Snapshot,
+        hash: stored.hash,
+        payload: Bytes::copy_from_slice(stored.payload),
+    };
+    let row = FeedRow { seq: stored.covers, origin: DeviceId::from_bytes([0; 16]), record };
+    let given = if cfg!(bug = "snapshot-counts-as-whole") { last } else { covers };
+    Ok(filling.add(row, stored.changes).then_some(given))
 }
 
 /// Adds the changes of one entity after `given` up to `last`, as far as there is room. Returns how far it came.
@@ -116,6 +167,8 @@ pub(super) struct Filling {
     limit: PageLimit,
     bytes: usize,
     pub(super) rows: Vec<FeedRow>,
+    /// How many rows of the feed `rows` stand for.
+    stands_for: u64,
     /// The seqs of damaged rows.
     left_out: BTreeSet<u64>,
     pub(super) is_dense: bool,
@@ -124,7 +177,7 @@ pub(super) struct Filling {
 impl Filling {
     pub(super) fn new(txn: &ReadTransaction, space: u32, limit: PageLimit) -> Result<Self, StoreError> {
         let left_out = damaged_seqs(txn, space)?;
-        Ok(Self { limit, bytes: 0, rows: Vec::new(), left_out, is_dense: true })
+        Ok(Self { limit, bytes: 0, rows: Vec::new(), stands_for: 0, left_out, is_dense: true })
     }
 
     /// Whether there is no room for any further row.
@@ -139,13 +192,25 @@ impl Filling {
             self.is_dense = false;
             return true;
         }
-        let bytes = self.bytes.saturating_add(row.record.payload.len());
-        if self.is_full() || (bytes > self.limit.bytes_max && !self.rows.is_empty()) {
-            return false;
+        self.add(row, 1)
+    }
+
+    /// Adds `row`, which stands for so many rows of the feed, if there is room for it.
+    fn add(&mut self, row: FeedRow, stands_for: u64) -> bool {
+        let len = row.record.payload.len();
+        let has_room = self.has_room(len);
+        if has_room {
+            self.bytes = self.bytes.saturating_add(len);
+            self.stands_for = self.stands_for.saturating_add(stands_for);
+            self.rows.push(row);
         }
-        self.bytes = bytes;
-        self.rows.push(row);
-        true
+        has_room
+    }
+
+    /// Whether there is room for a payload of `len` bytes. For the first one there always is.
+    fn has_room(&self, len: usize) -> bool {
+        let fits = self.rows.is_empty() || self.bytes.saturating_add(len) <= self.limit.bytes_max;
+        fits && !self.is_full()
     }
 }
 

@@ -1,5 +1,7 @@
 //! The checks that every feed backend has to pass. A backend's tests call [`run_all`] with a way to make an empty store.
 
+mod snapshots;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 
@@ -37,7 +39,8 @@ pub async fn run_all(make: impl AsyncFn() -> FeedStore) -> Checked {
     a_long_entity_is_caught_up_in_order(&make().await).await?;
     catch_up_survives_appends_between_pages(&make().await).await?;
     an_entity_that_moves_on_half_way_leaves_its_progress_behind(&make().await).await?;
-    bad_cursors_are_refused(&make().await).await
+    bad_cursors_are_refused(&make().await).await?;
+    snapshots::run_all(make).await
 }
 
 /// Would let a reader skip a change, or trust a feed with another history.

@@ -134,6 +134,29 @@ pub(super) fn lacks_any(txn: &ReadTransaction, number: u32, seq: Seq) -> Result<
     Ok(false)
 }
 
+/// Whether a row of an entity is damaged whose change is not back, or came back only after `seq`.
+pub(super) fn lacks_up_to(
+    txn: &WriteTransaction,
+    number: u32,
+    entity: EntityId,
+    seq: Seq,
+) -> Result<bool, StoreError> {
+    let table = txn.open_table(tables::DAMAGED)?;
+    let known = txn.open_table(tables::KNOWN)?;
+    let (from, to) = (ordered_key(number, 0), ordered_key(number, u64::MAX));
+    for row in table.range::<&[u8; 12]>(&from..=&to)? {
+        let (change, _) = tables::parse_damaged(row?.1.value());
+        if tables::parse_change_key(&change).0 != entity {
+            continue;
+        }
+        let back = known.get(&change)?.map(|value| u64::from_be_bytes(*value.value()));
+        if back.is_none_or(|back| back > seq.get()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Whether a change, as it is known by, is one whose row is damaged.
 pub(super) fn was_lost(txn: &WriteTransaction, number: u32, change: &[u8; 52]) -> Result<bool, StoreError> {
     let table = txn.open_table(tables::DAMAGED)?;

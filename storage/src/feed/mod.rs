@@ -10,6 +10,7 @@ mod catch_up;
 pub mod conformance;
 mod damage;
 mod redb;
+mod snapshot;
 mod store;
 mod tables;
 mod writer;
@@ -21,6 +22,7 @@ pub use self::behind::Quarantined;
 pub use self::catch_up::cursor_beyond;
 pub use self::damage::{DamagedRow, Walked};
 pub use self::redb::{NewFeed, RedbFeed};
+pub use self::snapshot::FeedSnapshot;
 pub use self::store::{FeedStore, RedbStore};
 pub use self::writer::WriterLimits;
 
@@ -304,8 +306,11 @@ pub struct Page {
 /// A page of a catch-up by entity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntityPage {
-    /// The changes: those of one entity together, in the order of their seqs.
+    /// The changes: those of one entity together, in the order of their seqs. In place of its first ones an entity may have a
+    /// snapshot, at the seq up to which it covers them.
     pub rows: Vec<FeedRow>,
+    /// How many rows of the feed `rows` stand for: a snapshot for as many as it has changes, any other for one.
+    pub stands_for: u64,
     /// Where the next page goes on. `None`: the catch-up is finished.
     pub cursor: Option<Bytes>,
     /// When finished: everything up to here has been given.

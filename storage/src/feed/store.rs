@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::writer::{FeedWriter, WriterLimits};
 use super::{
-    Append, AppendError, Appended, EntityHeads, EntityPage, Page, PageLimit, ReadError, RedbFeed, Standing,
-    Walked, behind::Quarantined,
+    Append, AppendError, Appended, EntityHeads, EntityPage, FeedSnapshot, Page, PageLimit, ReadError,
+    RedbFeed, Standing, Walked, behind::Quarantined,
 };
 use crate::change::ChangeRecord;
 use crate::error::StoreError;
@@ -247,6 +247,36 @@ impl FeedStore {
     ) -> Result<bool, ReadError> {
         match self {
             Self::Redb(redb) => redb.blocking(move |feed| feed.set_heads(space, entity, last, heads)).await,
+        }
+    }
+
+    /// Keeps a snapshot of an entity, in place of an older one. Says whether it did; see [`RedbFeed::put_snapshot`].
+    pub async fn put_snapshot(
+        &self,
+        space: SpaceId,
+        entity: EntityId,
+        snapshot: FeedSnapshot,
+    ) -> Result<bool, ReadError> {
+        match self {
+            Self::Redb(redb) => redb.blocking(move |feed| feed.put_snapshot(space, entity, snapshot)).await,
+        }
+    }
+
+    /// The snapshot of an entity. `None` if there is none, or if it is damaged.
+    pub async fn snapshot(
+        &self,
+        space: SpaceId,
+        entity: EntityId,
+    ) -> Result<Option<FeedSnapshot>, ReadError> {
+        match self {
+            Self::Redb(redb) => redb.blocking(move |feed| feed.snapshot(space, entity)).await,
+        }
+    }
+
+    /// Removes the snapshots of a space whose payloads are damaged. Says how many there were.
+    pub async fn drop_damaged_snapshots(&self, space: SpaceId) -> Result<u64, ReadError> {
+        match self {
+            Self::Redb(redb) => redb.blocking(move |feed| feed.drop_damaged_snapshots(space)).await,
         }
     }
 

@@ -5,10 +5,11 @@
 
 use bytes::Bytes;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use sha2::{Digest, Sha256};
 
 use crate::change::{ChangeRecord, PayloadKind, Refusal};
 use crate::error::StoreError;
-use crate::feed::FeedRow;
+use crate::feed::{FeedRow, FeedSnapshot};
 use crate::id::{ChangeHash, CollectionName, DeviceId, EntityId, FeedEpoch};
 use crate::layout::{Fields, entity_key, ordered_key, put_name};
 use crate::position::{ChainHash, Seq, Watermark};
@@ -63,6 +64,12 @@ pub(super) const QUARANTINE: TableDefinition<&[u8; 52], &[u8]> = TableDefinition
 // Once the change is known again, it has another row.
 pub(super) const DAMAGED: TableDefinition<&[u8; 12], &[u8; 60]> = TableDefinition::new("damaged_v1");
 
+// snapshots_v1: one payload for all changes of an entity up to a seq. Whatever is here can be made again from feed_v1.
+//   key:   space number u32 | entity 16
+//   value: covers seq u64 | how many changes it stands for u64 | bytes of their payloads u64 | hash 32
+//          | SHA-256 of all else 32 | payload, to the end
+pub(super) const SNAPSHOTS: TableDefinition<&[u8; 20], &[u8]> = TableDefinition::new("snapshots_v1");
+
 // progress_v1: how far those have come who work behind the feed.
 //   key:   space number u32 | their name, to the end
 //   value: seq u64
@@ -82,6 +89,7 @@ pub(super) fn create(txn: &WriteTransaction) -> Result<(), StoreError> {
     txn.open_table(QUARANTINE)?;
     txn.open_table(PROGRESS)?;
     txn.open_table(DAMAGED)?;
+    txn.open_table(SNAPSHOTS)?;
     Ok(())
 }
 
@@ -205,6 +213,58 @@ pub(super) fn parse_damaged(value: &[u8; 60]) -> ([u8; 52], u64) {
     change.copy_from_slice(&value[..52]);
     seq.copy_from_slice(&value[52..]);
     (change, u64::from_be_bytes(seq))
+}
+
+pub(super) fn snapshot_value(snapshot: &FeedSnapshot) -> Vec<u8> {
+    let mut value = Vec::with_capacity(88 + snapshot.payload.len());
+    value.extend_from_slice(&snapshot.covers.get().to_be_bytes());
+    value.extend_from_slice(&snapshot.changes.to_be_bytes());
+    value.extend_from_slice(&snapshot.changes_bytes.to_be_bytes());
+    value.extend_from_slice(snapshot.hash.as_bytes());
+    let digest = Sha256::new_with_prefix(&value).chain_update(&snapshot.payload).finalize();
+    value.extend_from_slice(&digest);
+    value.extend_from_slice(&snapshot.payload);
+    value
+}
+
+/// What comes before the digest.
+const SNAPSHOT_HEAD_BYTES: usize = 8 + 8 + 8 + 32;
+
+/// A row of `snapshots_v1`, of which nothing was copied or compared yet.
+pub(super) struct StoredSnapshot<'a> {
+    pub(super) covers: Seq,
+    pub(super) changes: u64,
+    pub(super) changes_bytes: u64,
+    pub(super) hash: ChangeHash,
+    head: &'a [u8],
+    digest: [u8; 32],
+    pub(super) payload: &'a [u8],
+}
+
+impl<'a> StoredSnapshot<'a> {
+    pub(super) fn parse(value: &'a [u8]) -> Result<Self, StoreError> {
+        let mut fields = Fields::new("snapshots_v1", value);
+        Ok(Self {
+            covers: Seq::new(fields.u64()?),
+            changes: fields.u64()?,
+            changes_bytes: fields.u64()?,
+            hash: ChangeHash::from_bytes(fields.array()?),
+            digest: fields.array()?,
+            payload: fields.rest(),
+            head: value.get(..SNAPSHOT_HEAD_BYTES).unwrap_or_default(),
+        })
+    }
+
+    /// Whether it is what was stored. Takes as long as hashing it.
+    pub(super) fn is_whole(&self) -> bool {
+        let digest = Sha256::new_with_prefix(self.head).chain_update(self.payload).finalize();
+        <[u8; 32]>::from(digest) == self.digest
+    }
+
+    pub(super) fn snapshot(&self) -> FeedSnapshot {
+        let Self { covers, changes, changes_bytes, hash, .. } = *self;
+        FeedSnapshot { covers, changes, changes_bytes, hash, payload: Bytes::copy_from_slice(self.payload) }
+    }
 }
 
 pub(super) fn seq_of(key: &[u8; 12]) -> u64 {

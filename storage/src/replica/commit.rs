@@ -7,9 +7,10 @@ use redb::{Durability, ReadableTable, Table, WriteTransaction};
 use thiserror::Error;
 
 use super::names::Names;
+use super::snapshot::SNAPSHOT_DUE_CHANGES_MIN;
 use super::store::outbox_seq;
 use super::tables::{self, EntityState, Waiting};
-use super::{Direction, Judged, OutboxSeq, SetAside};
+use super::{Direction, Judged, NewSnapshot, OutboxSeq, SetAside, Unfolded};
 use crate::change::{ChangeRecord, PayloadKind, Refusal};
 use crate::error::StoreError;
 use crate::id::{ChangeHash, CollectionName, EntityId, SpaceId};
@@ -39,6 +40,11 @@ pub struct Commit {
     pub set_aside: Vec<SetAside>,
     /// Changes that leave their entities, or come back. `writes` has the rows of those entities after it.
     pub judged: Vec<Judged>,
+    /// Entities whose snapshot goes. That comes first.
+    pub unfolded: Vec<Unfolded>,
+    /// Snapshots that take the place of what they were made from. That comes last. One whose entity has changed in a way that makes
+    /// it wrong is passed over.
+    pub snapshots: Vec<NewSnapshot>,
     /// Changes that were set aside as damaged, and are here again: they are not set aside any more.
     pub recovered: Vec<(EntityId, ChangeHash)>,
     /// The time now, in milliseconds since 1970.
@@ -60,6 +66,8 @@ impl Commit {
             refused: Vec::new(),
             set_aside: Vec::new(),
             judged: Vec::new(),
+            unfolded: Vec::new(),
+            snapshots: Vec::new(),
             recovered: Vec::new(),
             now_ms,
             durability: CommitDurability::Immediate,
@@ -117,6 +125,10 @@ pub enum CommitDurability {
 pub struct Committed {
     /// The outbox places of the queued changes, in the order in which the commit had them.
     pub outbox: Vec<OutboxSeq>,
+    /// The entities whose snapshots were stored.
+    pub folded: Vec<EntityId>,
+    /// The entities that got changes and are due for a snapshot, each with its bytes of changes behind the one it has.
+    pub due: Vec<(EntityId, u64)>,
 }
 
 /// A commit failed, and nothing of it is visible.
@@ -141,6 +153,8 @@ pub(super) struct Staged {
     pub(super) collections: Vec<(CollectionName, u32)>,
     pub(super) outbox: Vec<OutboxSeq>,
     pub(super) outbox_left: u64,
+    pub(super) folded: Vec<EntityId>,
+    pub(super) due: Vec<(EntityId, u64)>,
 }
 
 impl Staged {
@@ -166,12 +180,17 @@ pub(super) fn write(txn: &WriteTransaction, names: &Names, commit: &Commit) -> R
             collections: Vec::new(),
             outbox: Vec::new(),
             outbox_left: 0,
+            folded: Vec::new(),
+            due: Vec::new(),
         },
     };
     if known.is_none() || commit.position.is_some() {
         let position = commit.position.clone().unwrap_or_default();
         let value = tables::space_value(number, &position);
         txn.open_table(tables::SPACES)?.insert(commit.space.as_bytes(), value.as_slice())?;
+    }
+    for unfolded in &commit.unfolded {
+        step.unfold(txn, unfolded)?;
     }
     for judged in &commit.judged {
         step.judge(txn, judged, commit.now_ms)?;
@@ -181,6 +200,11 @@ pub(super) fn write(txn: &WriteTransaction, names: &Names, commit: &Commit) -> R
     }
     if !commit.acknowledged.is_empty() || !commit.refused.is_empty() {
         step.leave_outbox(txn, commit)?;
+    }
+    for new in &commit.snapshots {
+        if step.fold(txn, new, commit.now_ms)? {
+            step.staged.folded.push(new.entity);
+        }
     }
     if !commit.set_aside.is_empty() {
         let mut table = txn.open_table(tables::SET_ASIDE)?;
@@ -207,8 +231,11 @@ pub(super) fn write(txn: &WriteTransaction, names: &Names, commit: &Commit) -> R
 pub(super) fn durability(commit: &Commit) -> Durability {
     let queues =
         commit.writes.iter().any(|write| write.changes.iter().any(|change| change.outbox == Outbox::Queue));
-    let must_last =
-        queues || !commit.refused.is_empty() || !commit.set_aside.is_empty() || !commit.judged.is_empty();
+    let must_last = queues
+        || !commit.refused.is_empty()
+        || !commit.set_aside.is_empty()
+        || !commit.judged.is_empty()
+        || !commit.unfolded.is_empty();
     match commit.durability {
         _ if cfg!(bug = "write-not-durable") => Durability::None,
         CommitDurability::Deferred if !must_last => Durability::None,
@@ -251,6 +278,12 @@ impl Step<'_> {
                     Outbox::Skip => state.synced_ms = now_ms,
                 }
                 state.next = state.next.checked_add(1).ok_or(StoreError::Exhausted)?;
+                state.tail_bytes = state.tail_bytes.saturating_add(change.payload.len() as u64);
+            }
+            let is_due =
+                state.tail_bytes > state.due_bytes && state.next - state.base > SNAPSHOT_DUE_CHANGES_MIN;
+            if !write.changes.is_empty() && is_due {
+                self.staged.due.push((write.entity, state.tail_bytes));
             }
             let is_stale = cfg!(bug = "row-not-replaced") && stored.is_some();
             if let Some(row) = write.row.as_ref().filter(|_| !is_stale) {
@@ -308,6 +341,7 @@ impl Step<'_> {
     fn leave_outbox(&mut self, txn: &WriteTransaction, commit: &Commit) -> Result<(), StoreError> {
         let mut outbox = txn.open_table(tables::OUTBOX)?;
         let mut entities = txn.open_table(tables::ENTITIES)?;
+        let mut changes = txn.open_table(tables::CHANGES)?;
         let mut leave = |seq: OutboxSeq, synced_ms: Option<u64>| {
             let key = ordered_key(self.number, seq.get());
             let removed = outbox.remove(&key)?.map(|value| Waiting::parse(value.value())).transpose()?;
@@ -319,6 +353,10 @@ impl Step<'_> {
                 state.waiting = state.waiting.saturating_sub(1);
                 state.synced_ms = synced_ms.unwrap_or(state.synced_ms);
                 entities.insert(&key, &state.value())?;
+                if synced_ms.is_some() && waiting.number < state.base {
+                    // The snapshot stands for it, and only the outbox still needed it.
+                    changes.remove(&tables::numbered_key(key, waiting.number))?;
+                }
             }
             Ok(Some(waiting))
         };
@@ -332,10 +370,9 @@ impl Step<'_> {
         for (seq, reason) in &commit.refused {
             refused.extend(leave(*seq, None)?.map(|waiting| (waiting, reason)));
         }
-        let changes = txn.open_table(tables::CHANGES)?;
         let mut set_aside = txn.open_table(tables::SET_ASIDE)?;
         for (waiting, reason) in refused {
-            let record = self.record(&changes, &waiting)?;
+            let (record, is_covered) = self.record(&changes, &entities, &waiting)?;
             let row = SetAside {
                 record,
                 direction: Direction::Refused,
@@ -343,20 +380,29 @@ impl Step<'_> {
                 time_ms: commit.now_ms,
             };
             put_aside(&mut set_aside, self.number, &row)?;
+            if is_covered {
+                let key = entity_key(self.number, waiting.entity);
+                changes.remove(&tables::numbered_key(key, waiting.number))?;
+            }
         }
         Ok(())
     }
 
+    /// The change that waited, and whether the entity's snapshot stands for it.
     fn record(
         &self,
         changes: &impl ReadableTable<&'static [u8; 24], &'static [u8]>,
+        entities: &impl ReadableTable<&'static [u8; 20], &'static [u8; 40]>,
         waiting: &Waiting,
-    ) -> Result<ChangeRecord, StoreError> {
+    ) -> Result<(ChangeRecord, bool), StoreError> {
         let damaged = || StoreError::corrupt("a row of outbox_v1");
-        let key = tables::numbered_key(entity_key(self.number, waiting.entity), waiting.number);
+        let entity = entity_key(self.number, waiting.entity);
+        let base = entities.get(&entity)?.map(|value| EntityState::parse(value.value())).transpose()?;
+        let key = tables::numbered_key(entity, waiting.number);
         let stored = tables::parse_change(changes.get(&key)?.ok_or_else(damaged)?.value())?;
         let collection = self.name(waiting.collection).ok_or_else(damaged)?;
-        Ok(stored.into_record(waiting.entity, collection))
+        let is_covered = base.is_some_and(|state| waiting.number < state.base);
+        Ok((stored.into_record(waiting.entity, collection), is_covered))
     }
 
     pub(super) fn number(&self) -> u32 {

@@ -59,8 +59,9 @@ impl Step<'_> {
             state.waiting =
                 state.waiting.saturating_sub(self.leave_outbox_of(txn, judged.entity, &leaving)?);
         }
-        for at in leaving.keys() {
+        for (at, change) in &leaving {
             changes.remove(&tables::numbered_key(key, *at))?;
+            state.tail_bytes = state.tail_bytes.saturating_sub(change.payload.len() as u64);
         }
         let mut leaving: HashMap<ChangeHash, StoredChange> =
             leaving.into_values().map(|change| (change.hash, change)).collect();
@@ -93,6 +94,7 @@ impl Step<'_> {
                 let value = tables::change_value(back.record.kind, *hash, &back.record.payload);
                 changes.insert(&tables::numbered_key(key, state.next), value.as_slice())?;
                 state.next = state.next.checked_add(1).ok_or(StoreError::Exhausted)?;
+                state.tail_bytes = state.tail_bytes.saturating_add(back.record.payload.len() as u64);
             }
         }
         if stored != Some(state) {

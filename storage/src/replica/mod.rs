@@ -6,6 +6,7 @@
 mod commit;
 mod judge;
 mod names;
+mod snapshot;
 mod store;
 mod tables;
 
@@ -16,6 +17,10 @@ use bytes::Bytes;
 
 pub use self::commit::{Commit, CommitDurability, CommitError, Committed, EntityWrite, NewChange, Outbox};
 pub use self::judge::Judged;
+pub use self::snapshot::{
+    Extent, NewSnapshot, SNAPSHOT_DUE_BYTES_MIN, SNAPSHOT_DUE_CHANGES_MIN, StoredEntity, StoredSnapshot,
+    Unfolded,
+};
 pub use self::store::ReplicaStore;
 
 use crate::change::{ChangeRecord, PayloadKind, Refusal};

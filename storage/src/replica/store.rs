@@ -13,7 +13,7 @@ use super::names::Names;
 use super::tables::{self, EntityState, Waiting};
 use super::{
     Commit, CommitError, Committed, EntitySync, NewReplica, OutboxEntry, OutboxSeq, SetAside, StoredChange,
-    commit,
+    StoredEntity, commit, snapshot,
 };
 use crate::error::StoreError;
 use crate::file::{Format, META, NewFile, OpenError, StoreFile, Written, unusable};
@@ -236,17 +236,48 @@ impl ReplicaStore {
         })
     }
 
-    /// All changes of an entity in the order in which they were stored, which is a causal order.
-    pub fn changes(&self, space: SpaceId, entity: EntityId) -> Result<Vec<StoredChange>, StoreError> {
+    /// What is stored of an entity: its snapshot, if it has one, and the changes behind it. Empty if it is not here.
+    pub fn entity(&self, space: SpaceId, entity: EntityId) -> Result<StoredEntity, StoreError> {
+        let Some(space) = self.names().space(space) else { return Ok(StoredEntity::default()) };
+        self.inner.file.read(|txn| snapshot::read(txn, space.number, entity, false))
+    }
+
+    /// As [`ReplicaStore::entity`], with what it takes to put a snapshot in the place of all of it. Walks the outbox.
+    ///
+    /// ```
+    /// # use headwater_storage::{Bytes, ChangeHash, CollectionName, Commit, DeviceId, EntityId, EntityWrite, InMemoryBackend};
+    /// # use headwater_storage::{NewChange, NewReplica, NewSnapshot, Outbox, PayloadKind, ReplicaStore, SpaceId, StoredSnapshot};
+    /// # let new = NewReplica { device: DeviceId::from_bytes([1; 16]), created_ms: 0 };
+    /// # let store = ReplicaStore::open_backend(InMemoryBackend::new(), new)?;
+    /// # let (space, entity) = (SpaceId::from_name("home"), EntityId::from_bytes([2; 16]));
+    /// # let collection = CollectionName::new("notes")?;
+    /// # let (kind, hash) = (PayloadKind::Change, ChangeHash::from_bytes([3; 32]));
+    /// # let change = NewChange { kind, hash, payload: Bytes::from_static(b"change"), outbox: Outbox::Skip };
+    /// # let mut commit = Commit::new(space, 0);
+    /// # let row = Some(Bytes::from_static(b"row"));
+    /// # commit.writes.push(EntityWrite { entity, collection: collection.clone(), changes: vec![change], row });
+    /// # store.commit(commit)?;
+    /// let extent = store.foldable(space, entity)?.extent;
+    /// let payload = Bytes::from_static(b"a document with all changes");
+    /// let snapshot =
+    ///     StoredSnapshot { hash: ChangeHash::from_bytes([4; 32]), changes: 1, changes_bytes: 6, payload };
+    /// let mut commit = Commit::new(space, 0);
+    /// commit.snapshots.push(NewSnapshot { entity, collection, extent, snapshot: snapshot.clone(), is_from_relay: false });
+    /// assert_eq!(store.commit(commit)?.folded, [entity]);
+    ///
+    /// let stored = store.entity(space, entity)?;
+    /// assert_eq!((stored.snapshot, stored.changes.len()), (Some(snapshot), 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn foldable(&self, space: SpaceId, entity: EntityId) -> Result<StoredEntity, StoreError> {
+        let Some(space) = self.names().space(space) else { return Ok(StoredEntity::default()) };
+        self.inner.file.read(|txn| snapshot::read(txn, space.number, entity, true))
+    }
+
+    /// Every change of an entity that is stored by itself: those behind its snapshot, and those before it that wait for the relay.
+    pub fn loose_changes(&self, space: SpaceId, entity: EntityId) -> Result<Vec<StoredChange>, StoreError> {
         let Some(space) = self.names().space(space) else { return Ok(Vec::new()) };
-        self.inner.file.read(|txn| {
-            let key = entity_key(space.number, entity);
-            let (from, to) = (tables::numbered_key(key, 0), tables::numbered_key(key, u32::MAX));
-            txn.open_table(tables::CHANGES)?
-                .range::<&[u8; 24]>(&from..=&to)?
-                .map(|row| tables::parse_change(row?.1.value()))
-                .collect()
-        })
+        self.inner.file.read(|txn| snapshot::loose(txn, space.number, entity))
     }
 
     /// Stores all of `commit`, or nothing. When it returns `Ok`, it is as durable as the commit asked for.
@@ -276,7 +307,7 @@ impl ReplicaStore {
             self.inner.names.write().unwrap_or_else(PoisonError::into_inner).learn(&staged);
             Ok(Written::Commit(staged))
         })?;
-        Ok(Committed { outbox: staged.outbox })
+        Ok(Committed { outbox: staged.outbox, folded: staged.folded, due: staged.due })
     }
 
     /// The changes that wait for the relay, oldest first, from the one after `after`: at most `entries_max` of them, and no

@@ -13,6 +13,7 @@ use crate::file::META;
 use crate::id::{ChangeHash, CollectionName, EntityId, FeedEpoch};
 use crate::layout::{Fields, put_name};
 use crate::position::{ChainHash, Position, Seq, Watermark};
+use crate::replica::snapshot::{SNAPSHOT_DUE_BYTES_MIN, StoredSnapshot};
 use crate::replica::{Direction, SetAside, StoredChange};
 use crate::{ChangeRecord, DeviceId};
 
@@ -36,12 +37,20 @@ pub(super) const ROWS: TableDefinition<&[u8; 20], &[u8]> = TableDefinition::new(
 //   key:   space number u32 | entity 16
 //   value: collection number u32 | next change number u32 | number of its changes in the outbox u32
 //          | when a change of it was last acknowledged or came in u64, milliseconds since 1970, 0 for never
-pub(super) const ENTITIES: TableDefinition<&[u8; 20], &[u8; 20]> = TableDefinition::new("entities_v1");
+//          | number of the first change behind its snapshot u32 | bytes of payloads from there on u64
+//          | above how many of those it is due for a snapshot u64
+pub(super) const ENTITIES: TableDefinition<&[u8; 20], &[u8; 40]> = TableDefinition::new("entities_v1");
 
 // changes_v1: every change, in the order in which this replica stored it, which is a causal order.
 //   key:   space number u32 | entity 16 | change number u32
 //   value: kind u8 | hash 32 | payload, to the end
 pub(super) const CHANGES: TableDefinition<&[u8; 24], &[u8]> = TableDefinition::new("changes_v1");
+
+// snapshots_v1: what stands for an entity's changes up to the number in entities_v1. Of their rows, only those that wait for the
+// relay are still there.
+//   key:   space number u32 | entity 16
+//   value: hash of the chunk 32 | how many changes it stands for u64 | bytes of their payloads u64 | chunk, to the end
+pub(super) const SNAPSHOTS: TableDefinition<&[u8; 20], &[u8]> = TableDefinition::new("snapshots_v1");
 
 // outbox_v1: the changes that the relay has not acknowledged yet.
 //   key:   space number u32 | outbox seq u64
@@ -68,6 +77,7 @@ pub(super) fn create(txn: &WriteTransaction, device: DeviceId) -> Result<(), Sto
     txn.open_table(ROWS)?;
     txn.open_table(ENTITIES)?;
     txn.open_table(CHANGES)?;
+    txn.open_table(SNAPSHOTS)?;
     txn.open_table(OUTBOX)?;
     txn.open_table(SET_ASIDE)?;
     Ok(())
@@ -135,29 +145,46 @@ pub(super) struct EntityState {
     pub(super) next: u32,
     pub(super) waiting: u32,
     pub(super) synced_ms: u64,
+    pub(super) base: u32,
+    pub(super) tail_bytes: u64,
+    pub(super) due_bytes: u64,
 }
 
 impl EntityState {
     pub(super) fn new(collection: u32) -> Self {
-        Self { collection, next: 0, waiting: 0, synced_ms: 0 }
+        Self {
+            collection,
+            next: 0,
+            waiting: 0,
+            synced_ms: 0,
+            base: 0,
+            tail_bytes: 0,
+            due_bytes: SNAPSHOT_DUE_BYTES_MIN,
+        }
     }
 
-    pub(super) fn value(self) -> [u8; 20] {
-        let mut value = [0; 20];
+    pub(super) fn value(self) -> [u8; 40] {
+        let mut value = [0; 40];
         value[..4].copy_from_slice(&self.collection.to_be_bytes());
         value[4..8].copy_from_slice(&self.next.to_be_bytes());
         value[8..12].copy_from_slice(&self.waiting.to_be_bytes());
-        value[12..].copy_from_slice(&self.synced_ms.to_be_bytes());
+        value[12..20].copy_from_slice(&self.synced_ms.to_be_bytes());
+        value[20..24].copy_from_slice(&self.base.to_be_bytes());
+        value[24..32].copy_from_slice(&self.tail_bytes.to_be_bytes());
+        value[32..].copy_from_slice(&self.due_bytes.to_be_bytes());
         value
     }
 
-    pub(super) fn parse(value: &[u8; 20]) -> Result<Self, StoreError> {
+    pub(super) fn parse(value: &[u8; 40]) -> Result<Self, StoreError> {
         let mut fields = Fields::new("entities_v1", value);
         Ok(Self {
             collection: fields.u32()?,
             next: fields.u32()?,
             waiting: fields.u32()?,
             synced_ms: fields.u64()?,
+            base: fields.u32()?,
+            tail_bytes: fields.u64()?,
+            due_bytes: fields.u64()?,
         })
     }
 }
@@ -189,6 +216,25 @@ pub(super) fn parse_change(value: &[u8]) -> Result<StoredChange, StoreError> {
     let kind = PayloadKind::from_code(fields.u8()?).unwrap_or(PayloadKind::Snapshot);
     let hash = ChangeHash::from_bytes(fields.array()?);
     Ok(StoredChange { kind, hash, payload: Bytes::copy_from_slice(fields.rest()) })
+}
+
+pub(super) fn snapshot_value(snapshot: &StoredSnapshot) -> Vec<u8> {
+    let mut value = Vec::with_capacity(48 + snapshot.payload.len());
+    value.extend_from_slice(snapshot.hash.as_bytes());
+    value.extend_from_slice(&snapshot.changes.to_be_bytes());
+    value.extend_from_slice(&snapshot.changes_bytes.to_be_bytes());
+    value.extend_from_slice(&snapshot.payload);
+    value
+}
+
+pub(super) fn parse_snapshot(value: &[u8]) -> Result<StoredSnapshot, StoreError> {
+    let mut fields = Fields::new("snapshots_v1", value);
+    Ok(StoredSnapshot {
+        hash: ChangeHash::from_bytes(fields.array()?),
+        changes: fields.u64()?,
+        changes_bytes: fields.u64()?,
+        payload: Bytes::copy_from_slice(fields.rest()),
+    })
 }
 
 /// An outbox row: which change waits.

@@ -3,14 +3,23 @@
 use headwater_storage::testing::{Dice, SimulatedDisk};
 use headwater_storage::{
     Bytes, ChainHash, ChangeHash, ChangeRecord, CollectionName, Commit, CommitDurability, CommitError,
-    DeviceId, Direction, EntityId, EntitySync, EntityWrite, FeedEpoch, NewChange, NewReplica, OpenError,
-    Outbox, OutboxEntry, OutboxSeq, PayloadKind, Position, Refusal, ReplicaStore, Seq, SetAside, SpaceId,
-    StoreError, StoredChange, Watermark,
+    DeviceId, Direction, EntityId, EntitySync, EntityWrite, FeedEpoch, NewChange, NewReplica, NewSnapshot,
+    OpenError, Outbox, OutboxEntry, OutboxSeq, PayloadKind, Position, Refusal, ReplicaStore, Seq, SetAside,
+    SpaceId, StoreError, StoredChange, StoredSnapshot, Unfolded, Watermark,
 };
 
 use crate::run::{Act, Subject};
 
 pub(crate) struct Replica;
+
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    Commit(Commit),
+    /// A snapshot of everything in these entities.
+    Fold(SpaceId, Vec<EntityId>),
+    /// Back to rows.
+    Unfold(SpaceId, EntityId),
+}
 
 #[derive(Debug, PartialEq)]
 pub(crate) struct State {
@@ -32,23 +41,25 @@ struct SpaceState {
 /// A collection, how many rows it counts, and its rows.
 type Collection = (CollectionName, u64, Vec<(EntityId, Bytes)>);
 
-/// An entity, its collection, how it stands towards the relay, and its changes.
-type Entity = (EntityId, CollectionName, Option<EntitySync>, Vec<StoredChange>);
+/// An entity, its collection, how it stands towards the relay, its snapshot, and its changes.
+type Entity =
+    (EntityId, CollectionName, Option<EntitySync>, (Option<StoredSnapshot>, usize), Vec<StoredChange>);
 
 impl Subject for Replica {
     type Store = ReplicaStore;
-    type Step = Commit;
+    type Step = Step;
     type State = State;
 
     fn open(disk: SimulatedDisk) -> Result<ReplicaStore, OpenError> {
         ReplicaStore::open_backend(disk, NewReplica { device: DeviceId::from_bytes([1; 16]), created_ms: 1 })
     }
 
-    fn script(seed: u64) -> Vec<Act<Commit>> {
+    fn script(seed: u64) -> Vec<Act<Step>> {
         if seed == 0 { fixed() } else { random(&mut Dice::new(seed)) }
     }
 
-    fn durable(commit: &Commit) -> bool {
+    fn durable(step: &Step) -> bool {
+        let Step::Commit(commit) = step else { return true };
         let queued = |write: &EntityWrite| write.changes.iter().any(|change| change.outbox == Outbox::Queue);
         commit.durability == CommitDurability::Immediate
             || commit.writes.iter().any(queued)
@@ -56,19 +67,34 @@ impl Subject for Replica {
             || !commit.set_aside.is_empty()
     }
 
-    fn apply(store: &ReplicaStore, commit: &Commit) -> Result<Vec<u64>, StoreError> {
-        match store.commit(commit.clone()) {
+    fn apply(store: &ReplicaStore, step: &Step) -> Result<Vec<u64>, StoreError> {
+        let commit = match step {
+            Step::Commit(commit) => commit.clone(),
+            Step::Fold(space, entities) => fold(store, *space, entities)?,
+            Step::Unfold(space, entity) => {
+                let mut commit = Commit::new(*space, 1);
+                let changes = store.loose_changes(*space, *entity)?;
+                commit.unfolded.push(Unfolded { entity: *entity, changes });
+                commit
+            }
+        };
+        match store.commit(commit) {
             Ok(committed) => Ok(committed.outbox.into_iter().map(OutboxSeq::get).collect()),
             Err(CommitError::Store(error)) => Err(error),
             Err(other) => panic!("{other:?}"),
         }
     }
 
-    fn further(seed: u64) -> Vec<Commit> {
+    fn further(seed: u64) -> Vec<Step> {
         let tag = seed.to_be_bytes()[7];
         let mut queued = local(1, &[(tag, tag, 30)]);
         queued.set_aside.push(aside(tag, 9));
-        vec![queued, acknowledge(1, &[1, 2, 3, 4, 5, 6, 7, 8]), page(2, &[(tag, 1)], 100)]
+        vec![
+            Step::Commit(queued),
+            Step::Commit(acknowledge(1, &[1, 2, 3, 4, 5, 6, 7, 8])),
+            Step::Commit(page(2, &[(tag, 1)], 100)),
+            folding(1, &[tag, 1, 2]),
+        ]
     }
 
     fn state(store: &ReplicaStore) -> Result<State, StoreError> {
@@ -91,7 +117,7 @@ impl Subject for Replica {
                     assert_eq!(store.find(found.space, *entity).unwrap(), expected);
                 }
             }
-            for (entity, _, sync, changes) in &found.entities {
+            for (entity, _, sync, _, changes) in &found.entities {
                 let waiting: Vec<_> =
                     found.outbox.iter().filter(|entry| entry.record.entity == *entity).collect();
                 assert_eq!(sync.map(|sync| sync.waiting), Some(waiting.len() as u32));
@@ -112,7 +138,9 @@ fn space_state(store: &ReplicaStore, space: SpaceId) -> Result<SpaceState, Store
     let mut entities = Vec::new();
     for (entity, collection) in store.entities(space, None, 1000)? {
         let sync = store.entity_sync(space, entity)?;
-        entities.push((entity, collection, sync, store.changes(space, entity)?));
+        let stored = store.entity(space, entity)?;
+        let folded = (stored.snapshot, stored.changes.len());
+        entities.push((entity, collection, sync, folded, store.loose_changes(space, entity)?));
     }
     Ok(SpaceState {
         space,
@@ -126,7 +154,7 @@ fn space_state(store: &ReplicaStore, space: SpaceId) -> Result<SpaceState, Store
 }
 
 /// First write, local edits, a page merged with its position, acknowledgements, a refusal, changes set aside.
-fn fixed() -> Vec<Act<Commit>> {
+fn fixed() -> Vec<Act<Step>> {
     let mut refused = Commit::new(space(1), 50);
     refused.refused.push((OutboxSeq::new(4), Refusal { code: 7, message: "no write grant".to_owned() }));
     let mut moved = local(1, &[(1, 14, 40)]);
@@ -134,31 +162,34 @@ fn fixed() -> Vec<Act<Commit>> {
     let mut set_aside = page(1, &[(9, 15)], 7);
     set_aside.set_aside.push(aside(9, 16));
     [
-        Act::Do(local(1, &[(1, 1, 20)])),
-        Act::Do(local(1, &[(1, 2, 600), (2, 3, 20), (3, 4, 5000)])),
-        Act::Do(page(1, &[(4, 5), (5, 6), (6, 7), (7, 8)], 4)),
-        Act::Do(acknowledge(1, &[1])),
-        Act::Do(acknowledge(1, &[2])),
-        Act::Do(local(2, &[(1, 9, 20)])),
-        Act::Do(refused),
-        Act::Do(acknowledge(1, &[3])),
+        act(local(1, &[(1, 1, 20)])),
+        act(local(1, &[(1, 2, 600), (2, 3, 20), (3, 4, 5000)])),
+        act(page(1, &[(4, 5), (5, 6), (6, 7), (7, 8)], 4)),
+        act(acknowledge(1, &[1])),
+        act(acknowledge(1, &[2])),
+        act(local(2, &[(1, 9, 20)])),
+        act(refused),
+        act(acknowledge(1, &[3])),
         Act::Reopen,
-        Act::Do(page(1, &[(1, 10), (8, 11)], 6)),
-        Act::Do(acknowledge(2, &[5])),
-        Act::Do(moved),
-        Act::Do(set_aside),
-        Act::Do(acknowledge(1, &[6])),
+        act(page(1, &[(1, 10), (8, 11)], 6)),
+        Act::Do(folding(1, &[1, 2, 4])),
+        act(acknowledge(2, &[5])),
+        act(moved),
+        act(set_aside),
+        Act::Do(folding(1, &[1, 2])),
+        act(acknowledge(1, &[6])),
+        Act::Do(Step::Unfold(space(1), EntityId::from_bytes([1; 16]))),
     ]
     .to_vec()
 }
 
-fn random(dice: &mut Dice) -> Vec<Act<Commit>> {
+fn random(dice: &mut Dice) -> Vec<Act<Step>> {
     let mut queued = 0;
     let mut acts = Vec::new();
     for number in 0..8 + dice.below(25) {
         let at = 1 + dice.below(3) as u8;
         let hash = |part: u64| (number * 5 + part) as u8;
-        acts.push(match dice.below(8) {
+        acts.push(match dice.below(11) {
             0 if number > 0 => Act::Reopen,
             0..=2 => {
                 let count = 1 + dice.below(4);
@@ -167,27 +198,59 @@ fn random(dice: &mut Dice) -> Vec<Act<Commit>> {
                     (0..count).map(|part| (dice.below(12) as u8, hash(part), 1 << dice.below(15))).collect();
                 let mut commit = local(at, &writes);
                 commit.writes[0].collection = collection(dice.below(2) as u8);
-                Act::Do(commit)
+                act(commit)
             }
             3 | 4 => {
                 let count = 1 + dice.below(5);
                 let rows: Vec<_> = (0..count).map(|part| (dice.below(12) as u8, hash(part))).collect();
-                Act::Do(page(at, &rows, number))
+                act(page(at, &rows, number))
             }
             5 | 6 => {
                 let seqs: Vec<_> = (0..1 + dice.below(3)).map(|_| 1 + dice.below(queued + 1)).collect();
-                Act::Do(acknowledge(at, &seqs))
+                act(acknowledge(at, &seqs))
             }
+            7 | 8 => Act::Do(folding(at, &[dice.below(12) as u8, dice.below(12) as u8])),
+            9 => Act::Do(Step::Unfold(space(at), EntityId::from_bytes([dice.below(12) as u8; 16]))),
             _ => {
                 let mut commit = Commit::new(space(at), number);
                 commit.set_aside.push(aside(dice.below(12) as u8, hash(0)));
                 let refusal = Refusal { code: 1, message: "no".to_owned() };
                 commit.refused.push((OutboxSeq::new(1 + dice.below(queued + 1)), refusal));
-                Act::Do(commit)
+                act(commit)
             }
         });
     }
     acts
+}
+
+fn act(commit: Commit) -> Act<Step> {
+    Act::Do(Step::Commit(commit))
+}
+
+fn folding(at: u8, entities: &[u8]) -> Step {
+    let mut ids: Vec<_> = entities.iter().map(|entity| EntityId::from_bytes([*entity; 16])).collect();
+    ids.dedup();
+    Step::Fold(space(at), ids)
+}
+
+fn fold(store: &ReplicaStore, space: SpaceId, entities: &[EntityId]) -> Result<Commit, StoreError> {
+    let mut commit = Commit::new(space, 1);
+    for entity in entities {
+        let stored = store.foldable(space, *entity)?;
+        let changes = stored.snapshot.map_or(0, |snapshot| snapshot.changes) + stored.changes.len() as u64;
+        if stored.changes.is_empty() {
+            continue;
+        }
+        let snapshot = StoredSnapshot {
+            hash: ChangeHash::from_bytes([9; 32]),
+            changes,
+            changes_bytes: 10,
+            payload: Bytes::from(vec![1; changes as usize * 50]),
+        };
+        let (entity, collection, extent) = (*entity, collection(0), stored.extent);
+        commit.snapshots.push(NewSnapshot { entity, collection, extent, snapshot, is_from_relay: false });
+    }
+    Ok(commit)
 }
 
 /// Local changes: entity, hash, length of the payload.

@@ -5,8 +5,9 @@ use std::marker::PhantomData;
 
 use headwater_storage::{
     Bytes, ChainHash, ChangeHash, ChangeRecord, CollectionName, Commit, CommitDurability, Direction,
-    EntityId, EntitySync, EntityWrite, FeedEpoch, NewChange, Outbox, OutboxEntry, OutboxSeq, PayloadKind,
-    Position, Refusal, ReplicaStore, Seq, SetAside, SpaceId, StoredChange, Watermark,
+    EntityId, EntitySync, EntityWrite, FeedEpoch, NewChange, NewSnapshot, Outbox, OutboxEntry, OutboxSeq,
+    PayloadKind, Position, Refusal, ReplicaStore, Seq, SetAside, SpaceId, StoredChange, StoredSnapshot,
+    Unfolded, Watermark,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -23,6 +24,11 @@ pub(crate) struct Reference;
 pub(crate) enum Step {
     Commit(Commit),
     Reopen,
+    /// Read an entity to make a snapshot of it.
+    Look(SpaceId, EntityId),
+    /// Store the snapshot of what was read last.
+    Fold,
+    Unfold(SpaceId, EntityId),
 }
 
 /// The oracle. `outbox` is of all spaces: seq -> space, entity, collection, number of the change.
@@ -32,19 +38,90 @@ pub(crate) struct Maps {
     outbox: BTreeMap<u64, (SpaceId, EntityId, CollectionName, usize)>,
     last: u64,
     committed: Vec<OutboxSeq>,
+    looked: Option<Looked>,
+    /// Whether the last step stored a snapshot.
+    folded: bool,
+}
+
+/// What was read for a snapshot: where its predecessor ended, where it ends, and how often the entity was unfolded before.
+#[derive(Debug, Clone)]
+struct Looked {
+    space: SpaceId,
+    entity: EntityId,
+    collection: CollectionName,
+    from: usize,
+    to: usize,
+    unfolded: usize,
 }
 
 #[derive(Debug, Clone, Default)]
 struct SpaceMaps {
     position: Position,
     collections: BTreeSet<CollectionName>,
-    /// entity -> collection, changes, last time in step with the relay
-    entities: BTreeMap<EntityId, (CollectionName, Vec<StoredChange>, u64)>,
+    entities: BTreeMap<EntityId, Entity>,
     rows: BTreeMap<(CollectionName, EntityId), Bytes>,
     set_aside: BTreeMap<(EntityId, ChangeHash), SetAside>,
 }
 
+#[derive(Debug, Clone)]
+struct Entity {
+    collection: CollectionName,
+    /// All of them, those for which the snapshot stands included.
+    changes: Vec<StoredChange>,
+    synced_ms: u64,
+    snapshot: Option<StoredSnapshot>,
+    /// How many the snapshot stands for.
+    base: usize,
+    unfolded: usize,
+}
+
+impl Entity {
+    fn new(collection: CollectionName) -> Entity {
+        Entity { collection, changes: Vec::new(), synced_ms: 0, snapshot: None, base: 0, unfolded: 0 }
+    }
+}
+
+fn snapshot_of(changes: usize) -> StoredSnapshot {
+    StoredSnapshot {
+        hash: ChangeHash::from_bytes([7; 32]),
+        changes: changes as u64,
+        changes_bytes: 9,
+        payload: Bytes::from(vec![1; changes]),
+    }
+}
+
 impl Maps {
+    fn look(&mut self, space: SpaceId, id: EntityId) {
+        self.looked =
+            self.spaces.get(&space).and_then(|space| space.entities.get(&id)).map(|entity| Looked {
+                space,
+                entity: id,
+                collection: entity.collection.clone(),
+                from: entity.base,
+                to: entity.changes.len(),
+                unfolded: entity.unfolded,
+            });
+    }
+
+    fn fold(&mut self) {
+        self.folded = false;
+        let Some(looked) = self.looked.take() else { return };
+        let space = self.spaces.get_mut(&looked.space).unwrap();
+        let entity = space.entities.get_mut(&looked.entity).unwrap();
+        if entity.base == looked.from && entity.unfolded == looked.unfolded {
+            (entity.base, entity.snapshot) = (looked.to, Some(snapshot_of(looked.to)));
+            self.folded = true;
+        }
+    }
+
+    fn unfold(&mut self, space: SpaceId, id: EntityId) {
+        if let Some(entity) = self.spaces.get_mut(&space).and_then(|space| space.entities.get_mut(&id)) {
+            // Nothing that could tell has changed if there was nothing to unfold.
+            entity.unfolded += usize::from(entity.base > 0);
+            (entity.base, entity.snapshot) = (0, None);
+        }
+    }
+
     fn commit(&mut self, commit: &Commit) {
         self.committed.clear();
         let space = self.spaces.entry(commit.space).or_default();
@@ -54,30 +131,31 @@ impl Maps {
         for write in &commit.writes {
             space.collections.insert(write.collection.clone());
             let entity =
-                space.entities.entry(write.entity).or_insert((write.collection.clone(), Vec::new(), 0));
+                space.entities.entry(write.entity).or_insert_with(|| Entity::new(write.collection.clone()));
             for change in &write.changes {
                 match change.outbox {
                     Outbox::Queue => {
                         self.last += 1;
-                        let place = (commit.space, write.entity, write.collection.clone(), entity.1.len());
+                        let place =
+                            (commit.space, write.entity, write.collection.clone(), entity.changes.len());
                         self.outbox.insert(self.last, place);
                         self.committed.push(OutboxSeq::new(self.last));
                     }
-                    Outbox::Skip => entity.2 = commit.now_ms,
+                    Outbox::Skip => entity.synced_ms = commit.now_ms,
                 }
                 let (kind, hash, payload) = (change.kind, change.hash, change.payload.clone());
-                entity.1.push(StoredChange { kind, hash, payload });
+                entity.changes.push(StoredChange { kind, hash, payload });
             }
             if let Some(row) = &write.row {
-                space.rows.remove(&(entity.0.clone(), write.entity));
-                entity.0 = write.collection.clone();
+                space.rows.remove(&(entity.collection.clone(), write.entity));
+                entity.collection = write.collection.clone();
                 space.rows.insert((write.collection.clone(), write.entity), row.clone());
             }
         }
         for seq in &commit.acknowledged {
             if let Some((entity, _)) = self.leave(commit.space, *seq) {
                 let space = self.spaces.get_mut(&commit.space).unwrap();
-                space.entities.get_mut(&entity).unwrap().2 = commit.now_ms;
+                space.entities.get_mut(&entity).unwrap().synced_ms = commit.now_ms;
             }
         }
         for (seq, reason) in &commit.refused {
@@ -105,7 +183,8 @@ impl Maps {
 
     fn entry(&self, seq: u64) -> OutboxEntry {
         let (space, entity, collection, number) = self.outbox[&seq].clone();
-        let StoredChange { kind, hash, payload } = self.spaces[&space].entities[&entity].1[number].clone();
+        let StoredChange { kind, hash, payload } =
+            self.spaces[&space].entities[&entity].changes[number].clone();
         let record = ChangeRecord { entity, collection, kind, hash, payload };
         OutboxEntry { seq: OutboxSeq::new(seq), record }
     }
@@ -120,43 +199,96 @@ impl ReferenceStateMachine for Reference {
     }
 
     fn transitions(maps: &Maps) -> BoxedStrategy<Step> {
-        prop_oneof![9 => commits(maps.last).prop_map(Step::Commit), 1 => Just(Step::Reopen)].boxed()
+        let look = (spaces(), entities()).prop_map(|(space, entity)| Step::Look(space, entity));
+        let maps = maps.clone();
+        let last = maps.last;
+        // The outbox of an entity that goes back to rows is told apart by hashes, which these random changes may share.
+        let unfold = (spaces(), entities()).prop_map(move |(space, entity)| {
+            let known = maps.spaces.get(&space).and_then(|space| space.entities.get(&entity));
+            let is_clear = known.is_some_and(|entity| {
+                let hashes: BTreeSet<_> = entity.changes.iter().map(|change| change.hash).collect();
+                hashes.len() == entity.changes.len()
+            });
+            if is_clear { Step::Unfold(space, entity) } else { Step::Reopen }
+        });
+        prop_oneof![
+            9 => commits(last).prop_map(Step::Commit),
+            1 => Just(Step::Reopen),
+            4 => look,
+            4 => Just(Step::Fold),
+            1 => unfold
+        ]
+        .boxed()
     }
 
     fn apply(mut maps: Maps, step: &Step) -> Maps {
-        if let Step::Commit(commit) = step {
-            maps.commit(commit);
+        match step {
+            Step::Commit(commit) => maps.commit(commit),
+            Step::Reopen => {}
+            Step::Look(space, entity) => maps.look(*space, *entity),
+            Step::Fold => maps.fold(),
+            Step::Unfold(space, entity) => maps.unfold(*space, *entity),
         }
         maps
     }
 }
 
 impl<P: Place<ReplicaStore>> StateMachineTest for ReplicaModel<P> {
-    type SystemUnderTest = (P, Option<ReplicaStore>);
+    type SystemUnderTest = (P, Option<ReplicaStore>, Option<(SpaceId, NewSnapshot)>);
     type Reference = Reference;
 
     fn init_test(_: &Maps) -> Self::SystemUnderTest {
         let place = P::make();
         let store = place.open();
-        (place, Some(store))
+        (place, Some(store), None)
     }
 
-    fn apply((place, store): Self::SystemUnderTest, maps: &Maps, step: Step) -> Self::SystemUnderTest {
+    fn apply(
+        (place, store, looked): Self::SystemUnderTest,
+        maps: &Maps,
+        step: Step,
+    ) -> Self::SystemUnderTest {
         match step {
             Step::Commit(commit) => {
                 let committed = store.as_ref().unwrap().commit(commit).unwrap();
                 assert_eq!(committed.outbox, maps.committed);
-                (place, store)
+                (place, store, looked)
             }
             Step::Reopen => {
                 drop(store);
                 let store = place.open();
-                (place, Some(store))
+                (place, Some(store), looked)
+            }
+            Step::Look(space, entity) => {
+                let stored = store.as_ref().unwrap().foldable(space, entity).unwrap();
+                let before = stored.snapshot.map_or(0, |snapshot| snapshot.changes as usize);
+                let snapshot = snapshot_of(before + stored.changes.len());
+                let looked = maps.looked.as_ref().map(|looked| {
+                    let (collection, extent) = (looked.collection.clone(), stored.extent);
+                    (space, NewSnapshot { entity, collection, extent, snapshot, is_from_relay: false })
+                });
+                (place, store, looked)
+            }
+            Step::Fold => {
+                if let Some((space, new)) = looked {
+                    let mut commit = Commit::new(space, 1);
+                    commit.snapshots.push(new);
+                    let folded = store.as_ref().unwrap().commit(commit).unwrap().folded;
+                    assert_eq!(!folded.is_empty(), maps.folded);
+                }
+                (place, store, None)
+            }
+            Step::Unfold(space, entity) => {
+                let changes = maps.spaces[&space].entities[&entity].changes.clone();
+                let mut commit = Commit::new(space, 1);
+                commit.unfolded.push(Unfolded { entity, changes });
+                store.as_ref().unwrap().commit(commit).unwrap();
+                (place, store, looked)
             }
         }
     }
 
-    fn check_invariants((_, store): &Self::SystemUnderTest, maps: &Maps) {
+    fn check_invariants((_, store, _): &Self::SystemUnderTest, maps: &Maps) {
         let store = store.as_ref().unwrap();
         assert!(store.spaces().into_iter().eq(maps.spaces.keys().copied()));
         for (space, expected) in &maps.spaces {
@@ -181,12 +313,21 @@ fn check_space(store: &ReplicaStore, maps: &Maps, space: SpaceId, expected: &Spa
             assert_eq!(store.rows(space, collection, Some(*first), 2).unwrap(), rows[1..rows.len().min(3)]);
         }
     }
-    let entities: Vec<_> = expected.entities.iter().map(|(id, entity)| (*id, entity.0.clone())).collect();
+    let entities: Vec<_> =
+        expected.entities.iter().map(|(id, entity)| (*id, entity.collection.clone())).collect();
     assert_eq!(store.entities(space, None, 1000).unwrap(), entities);
     let waiting: Vec<_> =
         maps.outbox.iter().filter(|(_, place)| place.0 == space).map(|(seq, _)| maps.entry(*seq)).collect();
-    for (id, (collection, changes, synced_ms)) in &expected.entities {
-        assert_eq!(store.changes(space, *id).unwrap(), *changes);
+    for (id, entity) in &expected.entities {
+        let Entity { collection, changes, synced_ms, snapshot, base, .. } = entity;
+        let stored = store.entity(space, *id).unwrap();
+        assert_eq!(stored.changes, changes[*base..]);
+        assert_eq!(stored.snapshot, *snapshot);
+        let waits = |number: usize| {
+            maps.outbox.values().any(|place| place.0 == space && place.1 == *id && place.3 == number)
+        };
+        let loose = changes.iter().enumerate().filter(|(number, _)| number >= base || waits(*number));
+        assert!(store.loose_changes(space, *id).unwrap().iter().eq(loose.map(|(_, change)| change)));
         let row = expected.rows.get(&(collection.clone(), *id)).cloned();
         assert_eq!(store.row(space, collection, *id).unwrap(), row);
         assert_eq!(store.find(space, *id).unwrap(), row.map(|row| (collection.clone(), row)));
@@ -214,9 +355,9 @@ fn commits(last: u64) -> impl Strategy<Value = Commit> {
     let durability = prop_oneof![Just(CommitDurability::Immediate), Just(CommitDurability::Deferred)];
     let position = option::of(positions());
     let rest = (vec(seq(), 0..4), vec(refused, 0..2), vec(asides(), 0..2), 0..1000_u64, durability);
-    ((1..4_u8), writes, position, rest).prop_map(|(space, writes, position, rest)| {
+    (spaces(), writes, position, rest).prop_map(|(space, writes, position, rest)| {
         let (acknowledged, refused, set_aside, now_ms, durability) = rest;
-        let mut commit = Commit::new(SpaceId::from_bytes([space; 16]), now_ms);
+        let mut commit = Commit::new(space, now_ms);
         commit.writes = writes;
         commit.position = position;
         commit.acknowledged = acknowledged;
@@ -261,6 +402,10 @@ fn positions() -> impl Strategy<Value = Position> {
     });
     let cursor = vec(any::<u8>(), 0..=Position::CURSOR_LEN_MAX).prop_map(Bytes::from);
     (option::of(watermark), option::of(cursor)).prop_map(|(watermark, cursor)| Position { watermark, cursor })
+}
+
+fn spaces() -> impl Strategy<Value = SpaceId> {
+    (1..4_u8).prop_map(|space| SpaceId::from_bytes([space; 16]))
 }
 
 fn entities() -> impl Strategy<Value = EntityId> {

@@ -164,6 +164,8 @@ pub enum Author {
 pub struct PageRead {
     /// The changes. Consecutive if `first` is there.
     pub entries: Vec<ChangeRecord>,
+    /// How many rows of the feed `entries` stand for. A snapshot stands for many.
+    pub stands_for: u64,
     /// The seq of the first change of a page by seq.
     pub first: Option<Seq>,
     /// Where the page ends.
@@ -177,6 +179,7 @@ impl From<Page> for PageRead {
         Self {
             // Where a damaged row is left out, the seqs do not follow each other.
             first: page.rows.first().map(|row| row.seq).filter(|_| page.is_dense),
+            stands_for: page.rows.len() as u64,
             entries: page.rows.into_iter().map(|row| row.record).collect(),
             end: PageEnd::At(page.end),
             head: page.head,
@@ -191,7 +194,7 @@ impl From<EntityPage> for PageRead {
             None => PageEnd::At(page.end.unwrap_or(page.head)),
         };
         let entries = page.rows.into_iter().map(|row| row.record).collect();
-        Self { entries, first: None, end, head: page.head }
+        Self { entries, stands_for: page.stands_for, first: None, end, head: page.head }
     }
 }
 

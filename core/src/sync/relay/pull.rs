@@ -130,7 +130,7 @@ impl RelaySession {
             return;
         }
         space.head = space.head.max(page.head.seq);
-        space.entries_sent += page.entries.len() as u64;
+        space.entries_sent = space.entries_sent.saturating_add(page.stands_for);
         let (watermark, cursor) = match &page.end {
             PageEnd::At(watermark) => {
                 space.advance(*watermark);

@@ -18,7 +18,7 @@ pub(super) struct Space {
     pub(super) sent: Position,
     /// The highest seq that is known to be in the feed.
     pub(super) head: Seq,
-    /// The seq at which this catch-up began, and the changes it has sent since, for the client's progress.
+    /// The seq at which this catch-up began, and how many rows of the feed it has sent since, for the client's progress.
     pub(super) started_at: Seq,
     pub(super) entries_sent: u64,
     /// Whether the catch-up goes by entity.
