@@ -6,7 +6,7 @@ use headwater::replica::MergeError;
 use headwater::sync::client::{Input, Output};
 use headwater::{EditError, Replica, SpaceId};
 use headwater_storage::testing::{CrashMode, SimulatedDisk};
-use headwater_storage::{ChangeRecord, EntityId, OutboxSeq, PayloadKind, Position};
+use headwater_storage::{ChangeHash, ChangeRecord, EntityId, OutboxSeq, PayloadKind, Position};
 
 use crate::history::{ChangeId, History};
 use crate::violation::{Promise, Violation};
@@ -74,6 +74,14 @@ impl Device {
         }
     }
 
+    /// Snapshots in the place of all histories.
+    pub(crate) fn compact(&self) -> Result<(), Violation> {
+        match self.replica.compact_all() {
+            Err(_) if self.is_failing() => Ok(()),
+            compacted => compacted.map(|_| ()).map_err(Violation::failed("compact")),
+        }
+    }
+
     /// Looks for changes in the outbox that were not known.
     fn learn_made(&mut self, space: SpaceId, history: &mut History) -> Result<(), Violation> {
         let places = (space, OutboxSeq::ZERO)..=(space, OutboxSeq::new(u64::MAX));
@@ -100,7 +108,9 @@ impl Device {
         let (mut merged, mut moved) = (Vec::new(), None);
         match &call {
             Output::Merge { space, entries, position, .. } => {
-                merged = entries.iter().map(|record| (*space, record.entity, record.hash)).collect();
+                for record in entries {
+                    merged.extend(stands_for(record)?.into_iter().map(|hash| (*space, record.entity, hash)));
+                }
                 moved = position.clone().map(|position| (*space, position));
             }
             Output::Acknowledge { space, position, .. } => {
@@ -273,4 +283,14 @@ impl Device {
         };
         Ok(changes.into_iter().map(record).collect())
     }
+}
+
+/// The changes that a record from the relay brings.
+fn stands_for(record: &ChangeRecord) -> Result<Vec<ChangeHash>, Violation> {
+    if record.kind != PayloadKind::Snapshot {
+        return Ok(vec![record.hash]);
+    }
+    let document = automerge::Automerge::load(&record.payload).map_err(Violation::failed("load"))?;
+    let changes = document.get_changes_meta(&[]);
+    Ok(changes.into_iter().map(|change| ChangeHash::from_bytes(change.hash.0)).collect())
 }

@@ -129,11 +129,15 @@ acts! {
     Attack "attack",
     /// A replica connects that speaks other versions of the protocol too, or only others.
     ForeignVersion "foreign-version",
+    /// A replica puts snapshots in the place of its histories.
+    CompactReplica "compact-replica",
+    /// A relay makes snapshots of its entities.
+    CompactRelay "compact-relay",
 }
 
-/// Faults that come together. A world has some of these kinds and not others, because a fault that comes all the time hides
+/// Faults, and work behind the scenes, that come together. A world has some of these kinds and not others, because a fault that comes all the time hides
 /// what only a calm world gets to.
-const FAULTS: [&[Act]; 12] = [
+const FAULTS: [&[Act]; 13] = [
     &[Act::Cut],
     &[Act::Lose, Act::Double, Act::Swap, Act::Flip, Act::Truncate],
     &[Act::Silence],
@@ -146,6 +150,7 @@ const FAULTS: [&[Act]; 12] = [
     &[Act::BackUpRelay, Act::RestoreRelay],
     &[Act::Attack],
     &[Act::ForeignVersion],
+    &[Act::CompactReplica, Act::CompactRelay],
 ];
 
 /// What happens in every world, in parts of the whole.

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use futures_util::FutureExt;
-use headwater::ingest::ChangeLimits;
+use headwater::document::examine;
+use headwater::ingest::{ChangeLimits, Chunk};
 use headwater::sync::relay::{Input, Output};
 use headwater_relay::space::{ConnectionId, Entries, Inbox, Push, SpaceMachine};
 use headwater_storage::testing::{CrashMode, SimulatedDisk};
 use headwater_storage::{
-    Appended, ChangeRecord, DeviceId, FeedEpoch, FeedStore, NewFeed, PageLimit, RedbFeed, Seq, SpaceId,
-    Watermark,
+    Appended, ChangeRecord, DeviceId, EntityHeads, FeedEpoch, FeedSnapshot, FeedStore, NewFeed, PageLimit,
+    ReadError, RedbFeed, Seq, SpaceId, Watermark,
 };
 
 use crate::device::Ending;
@@ -160,6 +161,14 @@ impl Relay {
         }
     }
 
+    /// Snapshots of everything, as whoever works behind a feed makes them.
+    pub(crate) fn compact(&self) -> Result<(), Violation> {
+        match compact(&self.feed) {
+            Err(_) if self.is_failing() => Ok(()),
+            compacted => compacted.map_err(Violation::failed("compact")),
+        }
+    }
+
     /// Ends the process and begins it again. No connection may be left.
     pub(crate) fn reopen(self, ending: Ending, seed: u64, history: &mut History) -> Result<Relay, Violation> {
         let Relay { feed, store, disk, spaces, backup, known, random, clock, .. } = self;
@@ -224,6 +233,25 @@ impl Relay {
 
 fn open(disk: &SimulatedDisk) -> Result<RedbFeed, headwater_storage::OpenError> {
     RedbFeed::open_backend(disk.clone(), NewFeed { created_ms: 0 })
+}
+
+fn compact(feed: &RedbFeed) -> Result<(), ReadError> {
+    let limit = PageLimit { entries_max: usize::MAX, bytes_max: usize::MAX };
+    for space in feed.spaces()? {
+        for EntityHeads { entity, .. } in feed.heads(space, None, usize::MAX)? {
+            let Some((covers, _)) = feed.entity(space, entity)? else { continue };
+            let rows = feed.read_entity(space, entity, Seq::ZERO, limit)?.rows;
+            let changes: Vec<_> = rows.into_iter().map(|row| (row.record.hash, row.record.payload)).collect();
+            let (count, bytes) =
+                (changes.len() as u64, changes.iter().map(|(_, payload)| payload.len()).sum::<usize>());
+            let Some(payload) = examine(changes).snapshot else { continue };
+            let Ok(hash) = Chunk::single(&payload).map(|chunk| chunk.hash()) else { continue };
+            let changes_bytes = bytes as u64;
+            let snapshot = FeedSnapshot { covers, changes: count, changes_bytes, hash, payload };
+            let _is_new = feed.put_snapshot(space, entity, snapshot)?;
+        }
+    }
+    Ok(())
 }
 
 /// Compares what is stored with what is known, and learns what was stored by appends that did not return.

@@ -1,20 +1,21 @@
-//! Genuine changes, broken a little, with checksums that are right again.
+//! Genuine changes and snapshots, broken a little, with checksums that are right again.
 
 use bytes::Bytes;
 use headwater::ingest::{Chunk, ChunkKind};
 
-use super::write::chunk;
+use super::write::{CHANGE, DOCUMENT};
 use crate::Random;
+use crate::targets::framed;
 
-/// A genuine change with a few of its bytes changed, added or taken away. Its checksum is right, so only what it says is wrong.
+/// A genuine change or snapshot with a few of its bytes changed, added or taken away. Its checksum is right, so only what it says is wrong.
 ///
 /// ```
 /// use headwater_fuzz::{Random, hostile};
 /// let change = hostile::with_operations(3);
 /// assert_ne!(hostile::mutate(&mut Random::new(1), &change), change);
 /// ```
-pub fn mutate(random: &mut Random, change: &Bytes) -> Bytes {
-    let Some(mut body) = body(change) else { return change.clone() };
+pub fn mutate(random: &mut Random, genuine: &Bytes) -> Bytes {
+    let Some((kind, mut body)) = body(genuine) else { return genuine.clone() };
     let before = body.clone();
     while body == before {
         for _ in 0..=random.below(3) {
@@ -31,10 +32,10 @@ pub fn mutate(random: &mut Random, change: &Bytes) -> Bytes {
             }
         }
     }
-    chunk(&body, false)
+    framed(if kind == ChunkKind::Document { DOCUMENT } else { CHANGE }, &body)
 }
 
-fn body(change: &Bytes) -> Option<Vec<u8>> {
-    let found = Chunk::single(change).ok()?.inflated(usize::MAX - 1).ok()?;
-    (found.kind == ChunkKind::Change).then(|| found.body().to_vec())
+fn body(genuine: &Bytes) -> Option<(ChunkKind, Vec<u8>)> {
+    let found = Chunk::single(genuine).ok()?.inflated(usize::MAX - 1).ok()?;
+    Some((found.kind, found.body().to_vec()))
 }

@@ -8,7 +8,8 @@ use headwater::ChangeHash;
 use crate::targets::framed;
 
 const TYPE_AT: usize = 8;
-const CHANGE: u8 = 1;
+pub(super) const DOCUMENT: u8 = 0;
+pub(super) const CHANGE: u8 = 1;
 const DEFLATED_CHANGE: u8 = 2;
 
 /// A change that says whatever it is told to. Its checksum is right.

@@ -99,6 +99,18 @@ impl World {
             Act::RestoreRelay => self.restore_relay(relay)?,
             Act::Attack => self.attack(relay, random)?,
             Act::ForeignVersion => self.connect_foreign(device, relay, random)?,
+            Act::CompactReplica => {
+                if let Some(device) = self.devices.get(device) {
+                    device.compact()?;
+                }
+                self.look_after_device(device)?;
+            }
+            Act::CompactRelay => {
+                if let Some(relay) = self.relays.get(relay) {
+                    relay.compact()?;
+                }
+                self.look_after_relay(relay, random)?;
+            }
         }
         Ok(())
     }

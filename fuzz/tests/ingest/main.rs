@@ -11,3 +11,4 @@ mod attacks;
 mod honest;
 mod limits;
 mod mutants;
+mod snapshots;
