@@ -108,7 +108,10 @@ impl Table {
 
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "\n== {} (goal: {})", self.title, self.goal)?;
+        match self.goal.as_str() {
+            "" => writeln!(f, "\n== {}", self.title)?,
+            goal => writeln!(f, "\n== {} (goal: {goal})", self.title)?,
+        }
         let Some((_, figure)) = self.rows.first() else { return Ok(()) };
         for (name, time) in &self.rows {
             let ratio = figure.as_secs_f64() / time.as_secs_f64().max(f64::MIN_POSITIVE);

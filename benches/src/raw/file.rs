@@ -15,7 +15,7 @@ use crate::OrExit;
 // The tables of a replica's file; their layouts are in `storage/src/replica/tables.rs`. A benchmark's file has one space and one
 // collection, and both have the number 1.
 const ROWS: TableDefinition<&[u8; 20], &[u8]> = TableDefinition::new("rows_v1");
-const ENTITIES: TableDefinition<&[u8; 20], &[u8; 20]> = TableDefinition::new("entities_v1");
+const ENTITIES: TableDefinition<&[u8; 20], &[u8; 40]> = TableDefinition::new("entities_v1");
 const CHANGES: TableDefinition<&[u8; 24], &[u8]> = TableDefinition::new("changes_v1");
 const OUTBOX: TableDefinition<&[u8; 12], &[u8; 24]> = TableDefinition::new("outbox_v1");
 const NUMBER: u32 = 1;
@@ -49,7 +49,7 @@ pub struct UpdateBytes {
 
 /// Everything that is stored of one entity.
 pub struct StoredEntity {
-    state: [u8; 20],
+    state: [u8; 40],
     changes: Vec<Vec<u8>>,
     row: Vec<u8>,
 }
@@ -85,7 +85,7 @@ impl ReplicaFile {
                 let mut entities = txn.open_table(ENTITIES)?;
                 let (mut changes, mut rows) = (txn.open_table(CHANGES)?, txn.open_table(ROWS)?);
                 let key = entity_key(entity);
-                let mut state = entities.get(&key)?.map_or([0; 20], |state| *state.value());
+                let mut state = entities.get(&key)?.map_or([0; 40], |state| *state.value());
                 let next = u32::from_be_bytes([state[4], state[5], state[6], state[7]]);
                 state[4..8].copy_from_slice(&(next + 1).to_be_bytes());
                 changes.insert(&change_key(entity, next), bytes.change.as_slice())?;
@@ -165,7 +165,7 @@ impl ReplicaFile {
 impl UpdateBytes {
     /// Keys, values and all, as one run of bytes of the same length.
     pub fn flat(&self) -> Vec<u8> {
-        let keys_and_states = 24 + 20 + 20 + 20 + 12 + 24 + 24;
+        let keys_and_states = 24 + 20 + 40 + 20 + 12 + 24 + 24;
         vec![7; self.change.len() + self.row.len() + keys_and_states]
     }
 }
