@@ -148,9 +148,15 @@ impl Replica {
                 return Err(TakeBackError::RelaysWord(aside.reason.message));
             }
         }
+        let is_snapshot = aside.record.kind == PayloadKind::Snapshot;
         let request = MergeRequest { records: vec![aside.record], position: None };
-        self.merge(space, request)?;
-        if !self.entity_changes(space, entity)?.iter().any(|(here, _)| *here == hash) {
+        let merged = self.merge(space, request)?;
+        let is_used = if is_snapshot {
+            merged.set_aside == 0
+        } else {
+            self.entity_changes(space, entity)?.iter().any(|(here, _)| *here == hash)
+        };
+        if !is_used {
             return Err(TakeBackError::StillUnusable);
         }
         let mut commit = Commit::new(space, self.now_ms());

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use headwater::ingest::{Chunk, Verdict};
-use headwater::replica::{MergeError, MergeRequest};
+use headwater::replica::{MergeError, MergeRequest, TakeBackError};
 use headwater::{ChangeHash, EntityId, Map, Replica, SpaceId, Value};
 use headwater_storage::{
     Bytes, ChangeRecord, CollectionName, Direction, OutboxSeq, PayloadKind, Position, Refusal, ReplicaStore,
@@ -328,5 +328,7 @@ fn an_entity_begins_with_a_snapshot_that_comes_from_elsewhere() {
         assert_eq!(other.begin_session(space()).unwrap(), Position::nowhere());
     }
     assert_eq!(other.space(SPACE).set_aside().unwrap().len(), 2);
+    let again = other.space(SPACE).take_back(id, snapshot.hash);
+    assert!(matches!(again, Err(TakeBackError::StillUnusable)), "{again:?}");
     assert_eq!(Chunk::single(&snapshot.payload).unwrap().hash(), snapshot.hash);
 }
