@@ -23,6 +23,7 @@ pub use examine::{Examined, examine};
 pub(crate) use genesis::Genesis;
 pub use view::EntityMeta;
 pub(crate) use view::{View, ViewError};
+pub(crate) use waiting::in_causal_order;
 
 use crate::ingest::{
     ChangeLimits, CheckedChange, IngestError, Panicked, check_stored, guarded, milliseconds,

@@ -4,9 +4,9 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use headwater_storage::ChangeHash;
+use headwater_storage::{ChangeHash, PayloadKind, StoredChange};
 
-use crate::ingest::CheckedChange;
+use crate::ingest::{CheckedChange, check_stored};
 
 /// Puts `changes` into an order in which they can be applied. Returns those that can be, and those that have to wait.
 pub(super) fn in_order(
@@ -55,4 +55,25 @@ fn sorted(
         ready.push(change);
     }
     (ready, changes.into_iter().flatten().collect())
+}
+
+/// The changes of an entity with each behind those that it builds on. What came early was stored early. Those that do not parse, and
+/// those that wait for others, come last.
+pub(crate) fn in_causal_order(changes: Vec<StoredChange>) -> Vec<StoredChange> {
+    let (mut checked, mut rest) = (Vec::with_capacity(changes.len()), Vec::new());
+    for change in changes {
+        match check_stored(&change.payload) {
+            Ok(known) if known.hash() == change.hash && change.kind == PayloadKind::Change => {
+                checked.push(known)
+            }
+            _ => rest.push(change),
+        }
+    }
+    let (ready, waiting) = in_order(checked, |_| false);
+    let stored = |change: CheckedChange| StoredChange {
+        kind: PayloadKind::Change,
+        hash: change.hash(),
+        payload: change.payload,
+    };
+    ready.into_iter().chain(waiting).map(stored).chain(rest).collect()
 }

@@ -16,7 +16,7 @@ use headwater_storage::{
 
 use super::merge::{MergeRequest, REFUSED_BY_INGEST};
 use super::{MergeError, Replica};
-use crate::document::{Document, View, examine};
+use crate::document::{Document, View, examine, in_causal_order};
 use crate::ingest::{IngestError, check_stored};
 
 /// Entities looked up at once.
@@ -193,15 +193,18 @@ impl Replica {
     /// All that the store has of an entity, as changes. Whoever calls this keeps others from writing meanwhile.
     pub(super) fn held(&self, space: SpaceId, entity: EntityId) -> Result<Held, StoreError> {
         let StoredEntity { snapshot, changes, .. } = self.store().entity(space, entity)?;
-        let Some(snapshot) = snapshot else { return Ok(Held { changes, is_folded: false, lost: None }) };
+        let Some(snapshot) = snapshot else {
+            return Ok(Held { changes: in_causal_order(changes), is_folded: false, lost: None });
+        };
         match Document::from_snapshot(&snapshot).and_then(|document| document.all_changes()) {
             Ok(folded) => {
                 let kind = PayloadKind::Change;
                 let folded = folded.into_iter().map(|(hash, payload)| StoredChange { kind, hash, payload });
-                Ok(Held { changes: folded.chain(changes).collect(), is_folded: true, lost: None })
+                let changes = in_causal_order(folded.chain(changes).collect());
+                Ok(Held { changes, is_folded: true, lost: None })
             }
             Err(error) => {
-                let changes = self.store().loose_changes(space, entity)?;
+                let changes = in_causal_order(self.store().loose_changes(space, entity)?);
                 Ok(Held { changes, is_folded: true, lost: Some((snapshot, error)) })
             }
         }
