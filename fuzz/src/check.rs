@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use headwater::replica::{EntityPosition, MergeRequest};
 use headwater::{EntityId, EntityMeta, Map, Replica, SpaceId};
-use headwater_storage::{ChangeHash, PageLimit, Position, Seq};
+use headwater_storage::{ChangeHash, PageLimit, Position, ReadError, Seq};
 
 use crate::device::Device;
 use crate::relay::Relay;
@@ -25,6 +25,23 @@ struct Seen {
 
 /// entity -> the hashes of its changes, in ascending order.
 type Held = BTreeMap<EntityId, Vec<ChangeHash>>;
+
+/// Whether a relay has all that a device has applied, entity by entity.
+pub(crate) fn same_heads(spaces: &[SpaceId], device: &Device, relay: &Relay) -> Result<(), Violation> {
+    for space in spaces.iter().filter(|space| device.spaces.contains(space)) {
+        let held =
+            device.replica.entity_positions(*space, None, usize::MAX).map_err(Violation::failed("list"))?;
+        let applied = held.into_iter().filter(|position| !position.heads.is_empty());
+        let held: Vec<_> = applied.map(|position| (position.entity, position.heads)).collect();
+        let fed = match relay.feed.heads(*space, None, usize::MAX) {
+            Ok(fed) => fed.into_iter().map(|entity| (entity.entity, entity.heads)).collect(),
+            Err(ReadError::NoSuchSpace { .. }) => Vec::new(),
+            Err(error) => return Err(Violation::failed("heads")(error)),
+        };
+        same(|| "a replica that strayed and the feed, in".to_owned(), "heads", &held, &fed)?;
+    }
+    Ok(())
+}
 
 /// Everybody has the same as this relay, stands where its feed ends, and has nothing left to push.
 pub(crate) fn even_with(spaces: &[SpaceId], devices: &[Device], relay: &Relay) -> Result<(), Violation> {

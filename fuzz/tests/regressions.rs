@@ -85,3 +85,43 @@ fn a_peer_whose_last_word_is_lost_need_not_be_turned_away() {
          deliver:8e0824b13206bb2a",
     );
 }
+
+#[test]
+fn a_whole_entity_is_pushed_in_causal_order() {
+    // Changes that had come early were pushed ahead of what they build on when heads were compared, refused for that, and never
+    // pushed again.
+    keeps_its_promises(
+        "144 replicas=3 relays=3 spaces=1 connect:5f2dcad1b4c23fbc \
+         restore-replica:cb8c5a9fa6ac64e connect:6266b2efd2be1310 deliver:9b9adfb451be3575 \
+         back-up-replica:4d19c4b097feb0ec edit:4c285574476d1f33 connect:43b073bd2af1013 \
+         deliver:a054d7e255b5efe9 deliver:6a173fd664d0ee5c double:6dcc28de1f5163de \
+         restore-replica:d6b6555421427058 deliver:89ade8d0d12ae8a6 stall:fa0f2200594bb424 \
+         deliver:22cf545f2742e64 restore-replica:16c90be4edd7290e restore-replica:d5fefc1394162ff \
+         clone-replica:e1fcea4a6e1f45f3 edit:ff8cefe4b0ee3db6 back-up-replica:98910f8e5073f0f1 \
+         flip:5e331dafec7c5c09 edit:6f7c40926a31269e connect:18320d640adbb067 \
+         deliver:f371ac2d42e44827 edit:481f444366a59c2d deliver:a3e6f140df9250d5 \
+         edit:fb80f939faa419a4 cut:77996ce334509d05 edit:480e18d63eaf5ad connect:b0a8c57eb7f4525 \
+         edit:d53ab959a53466a3 clone-replica:3d5b18ce481c700c deliver:213559806a14c3bc \
+         deliver:c2ec6436518d373a sync-now:b0d3dfaa651cf01e edit:10259a63bb9978c7 \
+         flip:70a8797874947fe0 stall:2ad9c758ac7ea148 edit:f5611c13097305cf \
+         deliver:511c5366e6cb539c lose:89b82645007889e6 deliver:721bd6a2f696ea26 \
+         wait:239cbef5ac4fd9c8 wait:b7779d85aee4812b deliver:f663be11c032a33e \
+         connect:e5c0444abf8f214a restore-replica:b22f10a02e4fd963 deliver:f29478eeffd1c06a \
+         deliver:fff64436e173302d connect:1574ffa39143ffe restore-replica:187b09cea6a5478a \
+         edit:9bb917536b040efe edit:d1d7a2d9d654c33 edit:f93673be0c0157da edit:bdf367e545d8e9 \
+         deliver:58f7013c76fd9be4 connect:dcb1200c333966cd clone-replica:80db9eb1f6aa503b \
+         edit:ee23f595eb9b7318 deliver:8568149e5a21d2f6 stall:593ce8bf0ddfcae2 \
+         cut:4872411ef53fa214 back-up-replica:8c7aa8e111d8722d edit:a26f0455f7a290c \
+         back-up-replica:227441e7338af6cf deliver:2583f834a1c56060 connect:f2944df59820282 \
+         deliver:d6ba9c9399543ebf edit:b30e998245c2699d sync-now:717151f99d75e333 \
+         deliver:525d507265945ec9 edit:8ce4bc24aa938197 sync-now:9ddc32b90e7e588c \
+         swap:e571536c31d4aa26 double:4102fa53a0078f5c swap:b2415e222970ad08 \
+         deliver:315cded82e6338d7 connect:282205033ebf6535 connect:e7fd6cd70070a473 \
+         swap:ab2a225e32daca55 sync-now:20cc39288b02588c deliver:95248cc01ee798e4 \
+         back-up-replica:7b7e4c6e03ad3cc6 deliver:2755e39b2dd79769 flip:b1078662ac7585e5 \
+         stall:fa734e7711ba0773 back-up-replica:a07dce434b3b343e edit:504eae49e073f47f \
+         edit:eb9e221b82a368ee restore-replica:cea0c3879bd2dcbb edit:e0daf0137f1857f0 \
+         edit:54e06437d5b3e2b3 edit:f21ce45481f252f4 clone-replica:3e3ae7e768af802 \
+         clone-replica:b1b1daa67d4c1d16",
+    );
+}

@@ -115,7 +115,7 @@ impl World {
         Ok(())
     }
 
-    fn edit(&mut self, index: usize, random: &mut Random) -> Result<(), Violation> {
+    pub(super) fn edit(&mut self, index: usize, random: &mut Random) -> Result<(), Violation> {
         let World { devices, history, .. } = self;
         let Some(device) = devices.get_mut(index) else { return Ok(()) };
         device.edit(random, history)?;

@@ -1,10 +1,12 @@
 //! The end of a world: nothing breaks any more, everybody connects, and everybody must come to hold the same.
 
+use std::ops::Range;
+
 use headwater_storage::testing::CrashMode;
 
 use super::World;
 use crate::Random;
-use crate::check::{all_even, even_with};
+use crate::check::{all_even, even_with, same_heads};
 use crate::device::Ending;
 use crate::link::Purpose;
 use crate::violation::{Promise, Violation};
@@ -35,9 +37,10 @@ impl World {
         // Whoever is left has no client of ours, or hears nothing.
         self.cut_all();
         self.wander(random)?;
+        self.stray(random)?;
         for _ in 0..VISITS_MAX {
             for relay in 0..self.relays.len() {
-                self.visit(relay, random)?;
+                self.visit(relay, 0..self.devices.len(), random)?;
             }
             if self.is_even().is_ok() {
                 break;
@@ -72,14 +75,44 @@ impl World {
         Ok(())
     }
 
+    /// Where there are several relays: all are even with one, somebody writes at another, and one more comes there and is cut off while
+    /// it compares heads. Whatever it took in by then it has to bring home, by itself.
+    fn stray(&mut self, random: &mut Random) -> Result<(), Violation> {
+        let (devices, relays) = (self.devices.len(), self.relays.len());
+        if relays < 2 || devices < 2 {
+            return Ok(());
+        }
+        let (home, author) = (random.below(relays), random.below(devices));
+        let away = (home + 1 + random.below(relays - 1)) % relays;
+        let stray = (author + 1 + random.below(devices - 1)) % devices;
+        self.visit(home, 0..devices, random)?;
+        self.cut_all();
+        for _ in 0..1 + random.below(4) {
+            self.edit(author, random)?;
+        }
+        self.visit(away, author..author + 1, random)?;
+        self.cut_all();
+        self.open(stray, away, Purpose::Stay, random)?;
+        for _ in 0..random.below(ARRIVALS_PER_WANDERER) {
+            self.deliver(random)?;
+        }
+        self.cut_all();
+        // It may hold changes that wait for others, which no relay takes: that both hold the same is asked for later, of everybody.
+        let _even = self.visit(home, stray..stray + 1, random).is_ok();
+        match (self.devices.get(stray), self.relays.get(home)) {
+            (Some(device), Some(relay)) => same_heads(&self.spaces, device, relay),
+            _ => Ok(()),
+        }
+    }
+
     fn cut_all(&mut self) {
         let ids: Vec<_> = self.links.keys().copied().collect();
         ids.into_iter().for_each(|id| self.cut(id));
     }
 
-    /// Everybody connects to one relay, and stays until nothing moves any more.
-    fn visit(&mut self, relay: usize, random: &mut Random) -> Result<(), Violation> {
-        for index in 0..self.devices.len() {
+    /// These devices connect to one relay, and stay until nothing moves any more.
+    fn visit(&mut self, relay: usize, who: Range<usize>, random: &mut Random) -> Result<(), Violation> {
+        for index in who.clone() {
             self.open(index, relay, Purpose::Stay, random)?;
         }
         for _ in 0..WAITS_MAX {
@@ -89,25 +122,25 @@ impl World {
                 Promise::ComesToRest
                     .hold(arrivals < ARRIVALS_MAX, || format!("after {arrivals} arrivals"))?;
             }
-            for index in 0..self.devices.len() {
+            for index in who.clone() {
                 if self.links_of_device(index).is_empty() {
                     self.open(index, relay, Purpose::Stay, random)?;
                 }
             }
             if !self.deliver(random)? {
-                if self.is_even_at(relay).is_ok() {
+                if self.is_even_at(relay, who.clone()).is_ok() {
                     return Ok(());
                 }
                 self.wait_for_timeout()?;
             }
         }
-        self.is_even_at(relay)
+        self.is_even_at(relay, who)
     }
 
-    fn is_even_at(&self, relay: usize) -> Result<(), Violation> {
-        match self.relays.get(relay) {
-            Some(relay) => even_with(&self.spaces, &self.devices, relay),
-            None => Ok(()),
+    fn is_even_at(&self, relay: usize, who: Range<usize>) -> Result<(), Violation> {
+        match (self.relays.get(relay), self.devices.get(who)) {
+            (Some(relay), Some(devices)) => even_with(&self.spaces, devices, relay),
+            _ => Ok(()),
         }
     }
 
