@@ -12,8 +12,8 @@ use headwater::document::{Examined, examine};
 use headwater::ingest::{Chunk, IngestError, Verdict, is_whole};
 use headwater_storage::{
     Bytes, ChangeHash, ChangeRecord, DamagedRow, DeviceId, EntityHeads, EntityId, FeedSnapshot, FeedStore,
-    Judgement, PageLimit, PayloadKind, Placement, ReadError, Refusal, SNAPSHOT_DUE_BYTES_MIN,
-    SNAPSHOT_DUE_CHANGES_MIN, Seq, SpaceId, StoreError,
+    Judgement, PageLimit, PayloadKind, Placement, ReadError, Refusal, Seq, SpaceId, StoreError,
+    snapshot_is_due,
 };
 use tokio::sync::Notify;
 
@@ -306,10 +306,8 @@ impl Contents {
         let changes = self.sound.len() as u64;
         let (kept, written, stood_for) = before
             .map_or((0, 0, 0), |before| (before.changes_bytes, before.payload.len() as u64, before.changes));
-        let growth_min = written.max(SNAPSHOT_DUE_BYTES_MIN);
-        if changes_bytes < kept.saturating_add(growth_min)
-            || changes <= stood_for + u64::from(SNAPSHOT_DUE_CHANGES_MIN)
-        {
+        let (more, more_bytes) = (changes.saturating_sub(stood_for), changes_bytes.saturating_sub(kept));
+        if !snapshot_is_due(more, more_bytes, written) {
             return Ok(());
         }
         let hash = match Chunk::single(&payload) {

@@ -41,6 +41,6 @@ pub use redb::StorageBackend;
 pub use redb::backends::InMemoryBackend;
 pub use replica::{
     Commit, CommitDurability, CommitError, Committed, Direction, EntitySync, EntityWrite, Extent, Judged,
-    NewChange, NewReplica, NewSnapshot, Outbox, OutboxEntry, OutboxSeq, ReplicaStore, SNAPSHOT_DUE_BYTES_MIN,
-    SNAPSHOT_DUE_CHANGES_MIN, SetAside, StoredChange, StoredEntity, StoredSnapshot, Unfolded,
+    NewChange, NewReplica, NewSnapshot, Outbox, OutboxEntry, OutboxSeq, ReplicaStore, SetAside, StoredChange,
+    StoredEntity, StoredSnapshot, Unfolded, snapshot_is_due,
 };

@@ -9,10 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use headwater_storage::{
-    Commit, EntityId, NewSnapshot, SNAPSHOT_DUE_BYTES_MIN, SNAPSHOT_DUE_CHANGES_MIN, SpaceId, StoreError,
-    StoredEntity,
-};
+use headwater_storage::{Commit, EntityId, NewSnapshot, SpaceId, StoreError, StoredEntity, snapshot_is_due};
 
 use super::salvage::culprits;
 use super::{Inner, Replica};
@@ -189,8 +186,7 @@ impl Replica {
     pub(super) fn note_if_due(&self, space: SpaceId, entity: EntityId, stored: &StoredEntity) {
         let tail_bytes: usize = stored.changes.iter().map(|change| change.payload.len()).sum();
         let snapshot_bytes = stored.snapshot.as_ref().map_or(0, |snapshot| snapshot.payload.len());
-        let is_long = stored.changes.len() > SNAPSHOT_DUE_CHANGES_MIN as usize;
-        if is_long && tail_bytes > snapshot_bytes && tail_bytes as u64 > SNAPSHOT_DUE_BYTES_MIN {
+        if snapshot_is_due(stored.changes.len() as u64, tail_bytes as u64, snapshot_bytes as u64) {
             self.note_due(space, vec![(entity, tail_bytes as u64)]);
         }
     }

@@ -7,7 +7,7 @@ use redb::{Durability, ReadableTable, Table, WriteTransaction};
 use thiserror::Error;
 
 use super::names::Names;
-use super::snapshot::SNAPSHOT_DUE_CHANGES_MIN;
+use super::snapshot::snapshot_is_due;
 use super::store::outbox_seq;
 use super::tables::{self, EntityState, Waiting};
 use super::{Direction, Judged, NewSnapshot, OutboxSeq, SetAside, Unfolded};
@@ -280,8 +280,8 @@ impl Step<'_> {
                 state.next = state.next.checked_add(1).ok_or(StoreError::Exhausted)?;
                 state.tail_bytes = state.tail_bytes.saturating_add(change.payload.len() as u64);
             }
-            let is_due =
-                state.tail_bytes > state.due_bytes && state.next - state.base > SNAPSHOT_DUE_CHANGES_MIN;
+            let behind = u64::from(state.next.saturating_sub(state.base));
+            let is_due = snapshot_is_due(behind, state.tail_bytes, state.snapshot_bytes);
             if !write.changes.is_empty() && is_due {
                 self.staged.due.push((write.entity, state.tail_bytes));
             }

@@ -17,10 +17,7 @@ use bytes::Bytes;
 
 pub use self::commit::{Commit, CommitDurability, CommitError, Committed, EntityWrite, NewChange, Outbox};
 pub use self::judge::Judged;
-pub use self::snapshot::{
-    Extent, NewSnapshot, SNAPSHOT_DUE_BYTES_MIN, SNAPSHOT_DUE_CHANGES_MIN, StoredEntity, StoredSnapshot,
-    Unfolded,
-};
+pub use self::snapshot::{Extent, NewSnapshot, StoredEntity, StoredSnapshot, Unfolded, snapshot_is_due};
 pub use self::store::ReplicaStore;
 
 use crate::change::{ChangeRecord, PayloadKind, Refusal};

@@ -15,12 +15,24 @@ use crate::error::StoreError;
 use crate::id::{ChangeHash, CollectionName, EntityId};
 use crate::layout::{entity_key, ordered_key};
 
-/// An entity with more bytes of changes behind its snapshot than these, and than the snapshot has, is due for another one: what
-/// is written for snapshots stays within what is written for changes.
-pub const SNAPSHOT_DUE_BYTES_MIN: u64 = 16 * 1024;
+const DUE_BYTES_MIN: u64 = 16 * 1024;
+const DUE_CHANGES_MIN: u64 = 32;
 
-/// And than so many changes: a snapshot of a few large ones saves nobody anything.
-pub const SNAPSHOT_DUE_CHANGES_MIN: u32 = 32;
+/// Whether an entity is due for a snapshot: so many changes, with so many bytes, lie behind the one that it has, which has so many
+/// bytes (0 for none).
+///
+/// It is with more than 16 KiB, and more than the snapshot has: what is written for snapshots stays within what is written for
+/// changes. And with more than 32 changes: a snapshot of a few large ones saves nobody anything.
+///
+/// ```
+/// use headwater_storage::snapshot_is_due;
+/// assert!(snapshot_is_due(100, 20_000, 0));
+/// assert!(!snapshot_is_due(100, 20_000, 30_000), "not as much as the snapshot");
+/// assert!(!snapshot_is_due(2, 20_000, 0), "only two changes");
+/// ```
+pub fn snapshot_is_due(changes: u64, changes_bytes: u64, snapshot_bytes: u64) -> bool {
+    changes > DUE_CHANGES_MIN && changes_bytes > snapshot_bytes.max(DUE_BYTES_MIN)
+}
 
 /// One chunk that stands for the first changes of an entity.
 ///
@@ -166,7 +178,7 @@ impl Step<'_> {
         }
         state.base = extent.to;
         state.tail_bytes = left_bytes;
-        state.due_bytes = SNAPSHOT_DUE_BYTES_MIN.max(snapshot.payload.len() as u64);
+        state.snapshot_bytes = snapshot.payload.len() as u64;
         entities.insert(&key, &state.value())?;
         let value = tables::snapshot_value(snapshot);
         txn.open_table(tables::SNAPSHOTS)?.insert(&key, value.as_slice())?;
@@ -188,7 +200,7 @@ impl Step<'_> {
             changes.remove(&tables::numbered_key(key, at))?;
         }
         let mut numbers = HashMap::with_capacity(unfolded.changes.len());
-        (state.base, state.next, state.tail_bytes, state.due_bytes) = (0, 0, 0, SNAPSHOT_DUE_BYTES_MIN);
+        (state.base, state.next, state.tail_bytes, state.snapshot_bytes) = (0, 0, 0, 0);
         for change in &unfolded.changes {
             let value = tables::change_value(change.kind, change.hash, &change.payload);
             changes.insert(&tables::numbered_key(key, state.next), value.as_slice())?;

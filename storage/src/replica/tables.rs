@@ -13,7 +13,7 @@ use crate::file::META;
 use crate::id::{ChangeHash, CollectionName, EntityId, FeedEpoch};
 use crate::layout::{Fields, put_name};
 use crate::position::{ChainHash, Position, Seq, Watermark};
-use crate::replica::snapshot::{SNAPSHOT_DUE_BYTES_MIN, StoredSnapshot};
+use crate::replica::snapshot::StoredSnapshot;
 use crate::replica::{Direction, SetAside, StoredChange};
 use crate::{ChangeRecord, DeviceId};
 
@@ -38,7 +38,7 @@ pub(super) const ROWS: TableDefinition<&[u8; 20], &[u8]> = TableDefinition::new(
 //   value: collection number u32 | next change number u32 | number of its changes in the outbox u32
 //          | when a change of it was last acknowledged or came in u64, milliseconds since 1970, 0 for never
 //          | number of the first change behind its snapshot u32 | bytes of payloads from there on u64
-//          | above how many of those it is due for a snapshot u64
+//          | bytes of the snapshot u64, 0 for none
 pub(super) const ENTITIES: TableDefinition<&[u8; 20], &[u8; 40]> = TableDefinition::new("entities_v1");
 
 // changes_v1: every change, in the order in which this replica stored it, which is a causal order.
@@ -147,20 +147,12 @@ pub(super) struct EntityState {
     pub(super) synced_ms: u64,
     pub(super) base: u32,
     pub(super) tail_bytes: u64,
-    pub(super) due_bytes: u64,
+    pub(super) snapshot_bytes: u64,
 }
 
 impl EntityState {
     pub(super) fn new(collection: u32) -> Self {
-        Self {
-            collection,
-            next: 0,
-            waiting: 0,
-            synced_ms: 0,
-            base: 0,
-            tail_bytes: 0,
-            due_bytes: SNAPSHOT_DUE_BYTES_MIN,
-        }
+        Self { collection, next: 0, waiting: 0, synced_ms: 0, base: 0, tail_bytes: 0, snapshot_bytes: 0 }
     }
 
     pub(super) fn value(self) -> [u8; 40] {
@@ -171,7 +163,7 @@ impl EntityState {
         value[12..20].copy_from_slice(&self.synced_ms.to_be_bytes());
         value[20..24].copy_from_slice(&self.base.to_be_bytes());
         value[24..32].copy_from_slice(&self.tail_bytes.to_be_bytes());
-        value[32..].copy_from_slice(&self.due_bytes.to_be_bytes());
+        value[32..].copy_from_slice(&self.snapshot_bytes.to_be_bytes());
         value
     }
 
@@ -184,7 +176,7 @@ impl EntityState {
             synced_ms: fields.u64()?,
             base: fields.u32()?,
             tail_bytes: fields.u64()?,
-            due_bytes: fields.u64()?,
+            snapshot_bytes: fields.u64()?,
         })
     }
 }
