@@ -106,13 +106,8 @@ pub struct Unfolded {
     pub changes: Vec<StoredChange>,
 }
 
-/// Reads what is stored of an entity. `with_waiting`: also which of its changes wait, for which the outbox is walked.
-pub(super) fn read(
-    txn: &ReadTransaction,
-    space: u32,
-    entity: EntityId,
-    with_waiting: bool,
-) -> Result<StoredEntity, StoreError> {
+/// Reads what is stored of an entity.
+pub(super) fn read(txn: &ReadTransaction, space: u32, entity: EntityId) -> Result<StoredEntity, StoreError> {
     let key = entity_key(space, entity);
     let Some(state) = state(&txn.open_table(tables::ENTITIES)?, &key)? else {
         return Ok(StoredEntity::default());
@@ -120,12 +115,24 @@ pub(super) fn read(
     let snapshot = txn.open_table(tables::SNAPSHOTS)?.get(&key)?;
     let snapshot = snapshot.map(|value| tables::parse_snapshot(value.value())).transpose()?;
     let changes = rows(&txn.open_table(tables::CHANGES)?, key, state.base..u32::MAX)?;
-    let mut extent = Extent { from: state.base, to: state.next, rows: changes.len(), waiting: Vec::new() };
-    if with_waiting && state.waiting > 0 {
-        let outbox = waiting_of(&txn.open_table(tables::OUTBOX)?, space, entity)?;
-        extent.waiting = outbox.into_iter().filter(|(_, number)| *number >= state.base).collect();
-    }
+    let extent = Extent { from: state.base, to: state.next, rows: changes.len(), waiting: Vec::new() };
     Ok(StoredEntity { snapshot, changes: changes.into_iter().map(|(_, change)| change).collect(), extent })
+}
+
+/// As [`read`], with the changes that wait for the relay, for which the outbox is walked.
+pub(super) fn read_foldable(
+    txn: &ReadTransaction,
+    space: u32,
+    entity: EntityId,
+) -> Result<StoredEntity, StoreError> {
+    let mut stored = read(txn, space, entity)?;
+    let from = stored.extent.from;
+    let state = state(&txn.open_table(tables::ENTITIES)?, &entity_key(space, entity))?;
+    if state.is_some_and(|state| state.waiting > 0) {
+        let outbox = waiting_of(&txn.open_table(tables::OUTBOX)?, space, entity)?;
+        stored.extent.waiting = outbox.into_iter().filter(|(_, number)| *number >= from).collect();
+    }
+    Ok(stored)
 }
 
 /// Every row of an entity, whether a snapshot stands for it or not.

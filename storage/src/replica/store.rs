@@ -239,7 +239,7 @@ impl ReplicaStore {
     /// What is stored of an entity: its snapshot, if it has one, and the changes behind it. Empty if it is not here.
     pub fn entity(&self, space: SpaceId, entity: EntityId) -> Result<StoredEntity, StoreError> {
         let Some(space) = self.names().space(space) else { return Ok(StoredEntity::default()) };
-        self.inner.file.read(|txn| snapshot::read(txn, space.number, entity, false))
+        self.inner.file.read(|txn| snapshot::read(txn, space.number, entity))
     }
 
     /// As [`ReplicaStore::entity`], with what it takes to put a snapshot in the place of all of it. Walks the outbox.
@@ -271,7 +271,7 @@ impl ReplicaStore {
     /// ```
     pub fn foldable(&self, space: SpaceId, entity: EntityId) -> Result<StoredEntity, StoreError> {
         let Some(space) = self.names().space(space) else { return Ok(StoredEntity::default()) };
-        self.inner.file.read(|txn| snapshot::read(txn, space.number, entity, true))
+        self.inner.file.read(|txn| snapshot::read_foldable(txn, space.number, entity))
     }
 
     /// Every change of an entity that is stored by itself: those behind its snapshot, and those before it that wait for the relay.
