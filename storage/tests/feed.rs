@@ -11,7 +11,7 @@ use headwater_storage::{
 };
 use redb::{Database, ReadableTable, TableDefinition};
 
-/// As in `storage/src/feed/tables.rs`: 56 bytes, the digest of the payload in 32, the payload.
+/// As in `storage/src/feed/redb/tables.rs`: 56 bytes, the digest of the payload in 32, the payload.
 const SNAPSHOTS: TableDefinition<&[u8; 20], &[u8]> = TableDefinition::new("snapshots_v1");
 
 const WIDE: PageLimit = PageLimit { entries_max: 100_000, bytes_max: 1 << 30 };

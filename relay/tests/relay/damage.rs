@@ -8,7 +8,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::running::{Relay, SPACE, assert_equal, open_feed, sync};
 
-/// As in `storage/src/feed/tables.rs`: the payload comes last.
+/// As in `storage/src/feed/redb/tables.rs`: the payload comes last.
 const FEED: TableDefinition<&[u8; 12], &[u8]> = TableDefinition::new("feed_v1");
 
 fn rows(path: &Path) -> Vec<[u8; 12]> {

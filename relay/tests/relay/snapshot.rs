@@ -21,7 +21,7 @@ use crate::raw::Raw;
 use crate::running::{PATIENCE, Relay, SPACE, assert_equal, open_feed, space, sync};
 use crate::sniffer::{From, Sniffer};
 
-/// As in `storage/src/feed/tables.rs`: the payload comes last.
+/// As in `storage/src/feed/redb/tables.rs`: the payload comes last.
 const SNAPSHOTS: TableDefinition<&[u8; 20], &[u8]> = TableDefinition::new("snapshots_v1");
 /// From there on an entity has a snapshot, in bytes of its changes.
 const SNAPSHOT_BYTES_MIN: u64 = 16 << 10;

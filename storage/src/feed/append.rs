@@ -1,125 +1,198 @@
-//! Appending: everything that one transaction takes in, for any number of spaces.
+//! Appending: what becomes of each entry, decided in one place for all backends.
 //!
-//! What later entries of the transaction have to see (heads of feeds, entities, known changes) is gathered in memory and
-//! written once at the end, in key order: random keys cost redb several times what ordered ones do.
+//! A backend says what it has ([`Ledger`]); [`Batch`] decides, remembering what later entries of the transaction have to see; the
+//! backend writes the [`Outcome`] in one transaction. In a ledger's answers absence means that there is none, so a backend that
+//! loads beforehand has to load everything that [`Batch`] may ask for.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use redb::{ReadableTable, Table, WriteTransaction};
-
-use super::damage;
-use super::tables::{self, EntityState, Links, SpaceState};
 use super::{Append, Appended, FeedEntry, FeedRow, Judgement, Numbers, Placement};
-use crate::change::ChangeRecord;
+use crate::change::{ChangeRecord, Refusal};
 use crate::error::StoreError;
-use crate::file::META;
-use crate::id::{ChangeHash, EntityId, SpaceId};
-use crate::layout::{change_key, entity_key, ordered_key};
-use crate::position::{Seq, Watermark};
+use crate::id::{ChangeHash, CollectionName, EntityId, SpaceId};
+use crate::position::{ChainHash, Seq, Watermark};
 
-/// What a transaction came to.
+/// A change, as a feed knows it.
+pub(super) type ChangeKey = (SpaceId, EntityId, ChangeHash);
+/// An author of an entity. The author of length 0 stands for the entity's highest operation number.
+pub(super) type AuthorKey = (SpaceId, EntityId, Vec<u8>);
+
+/// What is stored, before a transaction.
+pub(super) trait Ledger {
+    /// The end of a feed.
+    fn head(&self, space: SpaceId) -> Result<Option<Watermark>, StoreError>;
+    /// An entity.
+    fn entity(&self, space: SpaceId, entity: EntityId) -> Result<Option<EntityState>, StoreError>;
+    /// The seq of a change that is known.
+    fn seq(&self, change: &ChangeKey) -> Result<Option<u64>, StoreError>;
+    /// The number of an author's last change of an entity.
+    fn number_of(&self, author: &AuthorKey) -> Result<Option<u64>, StoreError>;
+    /// Why a change is in quarantine.
+    fn quarantined(&self, change: &ChangeKey) -> Result<Option<Refusal>, StoreError>;
+    /// Whether the row of a change is damaged.
+    fn was_lost(&self, change: &ChangeKey) -> Result<bool, StoreError>;
+}
+
+/// An entity as the feed knows it.
+#[derive(Clone)]
+pub(super) struct EntityState {
+    pub(super) last: u64,
+    /// For its next change; see [`Links`].
+    pub(super) block: u64,
+    pub(super) count: u64,
+    pub(super) collection: CollectionName,
+    pub(super) heads: Vec<ChangeHash>,
+}
+
+/// What a row has beside its change. A backend that has an index over the changes of an entity needs the chain only.
+#[derive(Clone, Copy)]
+pub(super) struct Links {
+    /// The chain hash up to and with this change.
+    pub(super) chain: ChainHash,
+    /// The seq of the change of the same entity before this one, 0 if this is its first.
+    pub(super) previous: u64,
+    /// The seq of the last change of the same entity before this one whose number in the entity (from 0) is a multiple of
+    /// [`BLOCK_LEN`], 0 if there is none.
+    pub(super) block: u64,
+}
+
+pub(super) const BLOCK_LEN: u64 = 256;
+
+/// What a transaction has to write, and what it answers.
 pub(super) struct Outcome {
     pub(super) appended: Vec<Appended>,
+    /// The spaces whose heads have moved, and those that are new.
+    pub(super) spaces: BTreeMap<SpaceId, NewHead>,
+    pub(super) rows: Vec<NewRow>,
+    /// Whether changes are known from now on, and at which seq.
+    pub(super) known: BTreeMap<ChangeKey, Option<u64>>,
+    /// The entities that have got rows: their states, and their last seqs before.
+    pub(super) entities: BTreeMap<(SpaceId, EntityId), (EntityState, u64)>,
+    pub(super) authors: BTreeMap<AuthorKey, u64>,
+    pub(super) judged: Vec<Judged>,
+}
+
+impl Outcome {
     /// Whether there is anything to commit. Duplicates alone change nothing.
-    pub(super) changed: bool,
+    pub(super) fn is_empty(&self) -> bool {
+        self.spaces.is_empty() && self.rows.is_empty()
+    }
 }
 
-pub(super) fn append_all(txn: &WriteTransaction, appends: Vec<Append>) -> Result<Outcome, StoreError> {
+pub(super) struct NewHead {
+    pub(super) head: Watermark,
+    pub(super) is_new: bool,
+}
+
+pub(super) struct NewRow {
+    pub(super) space: SpaceId,
+    pub(super) links: Links,
+    pub(super) received_ms: u64,
+    pub(super) row: FeedRow,
+}
+
+/// A verdict that is taken.
+pub(super) struct Judged {
+    pub(super) space: SpaceId,
+    pub(super) entity: EntityId,
+    pub(super) seq: Seq,
+    pub(super) received_ms: u64,
+    pub(super) judgement: Judgement,
+}
+
+/// Decides what becomes of all `appends`, in their order.
+pub(super) fn decide(ledger: &impl Ledger, appends: Vec<Append>) -> Result<Outcome, StoreError> {
     let mut batch = Batch {
-        feed: txn.open_table(tables::FEED)?,
-        known: txn.open_table(tables::KNOWN)?,
-        entities: txn.open_table(tables::ENTITIES)?,
-        authors: txn.open_table(tables::AUTHORS)?,
-        quarantine: txn.open_table(tables::QUARANTINE)?,
-        spaces: txn.open_table(tables::SPACES)?,
-        new_known: BTreeMap::new(),
-        new_entities: BTreeMap::new(),
-        new_authors: BTreeMap::new(),
-        new_spaces: BTreeMap::new(),
+        ledger,
+        heads: BTreeMap::new(),
+        rows: Vec::new(),
+        known: BTreeMap::new(),
+        entities: BTreeMap::new(),
+        authors: BTreeMap::new(),
+        quarantine: BTreeMap::new(),
+        lost: BTreeSet::new(),
+        judged: Vec::new(),
     };
-    let appended =
-        appends.into_iter().map(|append| batch.append(txn, append)).collect::<Result<Vec<_>, _>>()?;
-    let changed = batch.finish(txn)?;
-    Ok(Outcome { appended, changed })
+    let appended = appends.into_iter().map(|append| batch.append(append)).collect::<Result<Vec<_>, _>>()?;
+    let spaces = batch.heads.into_iter().filter_map(|(space, (head, before))| {
+        (before != Some(head)).then_some((space, NewHead { head, is_new: before.is_none() }))
+    });
+    let spaces = spaces.collect();
+    // Some entities were only looked at.
+    batch.entities.retain(|_, (state, before)| state.last != *before);
+    let Batch { rows, known, entities, authors, judged, .. } = batch;
+    Ok(Outcome { appended, spaces, rows, known, entities, authors, judged })
 }
 
-struct Batch<'t> {
-    feed: Table<'t, &'static [u8; 12], &'static [u8]>,
-    known: Table<'t, &'static [u8; 52], &'static [u8; 8]>,
-    entities: Table<'t, &'static [u8; 20], &'static [u8]>,
-    authors: Table<'t, &'static [u8], u64>,
-    quarantine: Table<'t, &'static [u8; 52], &'static [u8]>,
-    spaces: Table<'t, &'static [u8; 16], &'static [u8; 60]>,
-    /// space number, entity, hash -> seq.
-    new_known: BTreeMap<[u8; 52], u64>,
-    /// space number, entity -> its state, and its last seq before this transaction (0 if it is new).
-    new_entities: BTreeMap<[u8; 20], (EntityState, u64)>,
-    /// space number, entity, author -> the number of its last change; for no author, the highest operation number.
-    new_authors: BTreeMap<Vec<u8>, u64>,
-    /// space -> its state, and whether it has to be written. Ordered, so that the same appends make the same file.
-    new_spaces: BTreeMap<SpaceId, (SpaceState, bool)>,
+struct Batch<'l, L> {
+    ledger: &'l L,
+    /// space -> its head, and its head before the transaction. Ordered, so that the same appends make the same file.
+    heads: BTreeMap<SpaceId, (Watermark, Option<Watermark>)>,
+    rows: Vec<NewRow>,
+    known: BTreeMap<ChangeKey, Option<u64>>,
+    /// An entity's state, and its last seq before the transaction (0 if it is new).
+    entities: BTreeMap<(SpaceId, EntityId), (EntityState, u64)>,
+    authors: BTreeMap<AuthorKey, u64>,
+    quarantine: BTreeMap<ChangeKey, Option<Refusal>>,
+    lost: BTreeSet<ChangeKey>,
+    judged: Vec<Judged>,
 }
 
-impl Batch<'_> {
-    fn append(&mut self, txn: &WriteTransaction, append: Append) -> Result<Appended, StoreError> {
+impl<L: Ledger> Batch<'_, L> {
+    fn append(&mut self, append: Append) -> Result<Appended, StoreError> {
         let Append { space, origin, received_ms, epoch_if_new, entries } = append;
-        let mut state = match self.space(space)? {
-            Some(state) => state,
+        let before = match self.heads.get(&space) {
+            Some((head, _)) => *head,
             None => {
-                let number = next_space_number(txn)?;
-                let state = SpaceState { number, head: Watermark::start(space, epoch_if_new) };
-                self.new_spaces.insert(space, (state, true));
-                state
+                let stored = self.ledger.head(space)?;
+                let head = stored.unwrap_or_else(|| Watermark::start(space, epoch_if_new));
+                self.heads.insert(space, (head, stored));
+                head
             }
         };
-        let before = state.head;
+        let mut head = before;
         let mut placements = Vec::with_capacity(entries.len());
         let mut rows = Vec::new();
         for entry in entries {
-            if let Some(placement) = self.refuse(txn, state.number, &entry)? {
+            if let Some(placement) = self.refuse(space, &entry)? {
                 placements.push(placement);
                 continue;
             }
-            if state.head.seq == Seq::MAX {
+            if head.seq == Seq::MAX {
                 return Err(StoreError::Exhausted);
             }
             let FeedEntry { record, deps, numbers, judgement } = entry;
-            state.head = state.head.extended(record.entity, record.hash);
-            let row = FeedRow { seq: state.head.seq, origin, record };
-            match &judgement {
-                Some(judgement) => self.judge(txn, &state, &row, judgement, received_ms)?,
-                None => self.insert(&state, &row, &deps, received_ms)?,
+            let entity = record.entity;
+            head = head.extended(entity, record.hash);
+            let row = FeedRow { seq: head.seq, origin, record };
+            self.insert(space, &head, &row, &deps, received_ms)?;
+            if let Some(judgement) = judgement {
+                self.judge(space, &row, judgement, received_ms)?;
             }
             if let Some(numbers) = numbers {
-                self.count(state.number, row.record.entity, &numbers)?;
+                self.count(space, entity, numbers)?;
             }
             placements.push(Placement::Accepted(row.seq));
             rows.push(row);
         }
-        if state.head != before {
-            self.new_spaces.insert(space, (state, true));
+        if let Some((current, _)) = self.heads.get_mut(&space) {
+            *current = head;
         }
-        Ok(Appended { space, placements, before, head: state.head, rows })
+        Ok(Appended { space, placements, before, head, rows })
     }
 
     /// What becomes of an entry that is not stored. `None`: it is to be stored.
-    fn refuse(
-        &mut self,
-        txn: &WriteTransaction,
-        space: u32,
-        entry: &FeedEntry,
-    ) -> Result<Option<Placement>, StoreError> {
+    fn refuse(&mut self, space: SpaceId, entry: &FeedEntry) -> Result<Option<Placement>, StoreError> {
         let FeedEntry { record, deps, numbers, judgement } = entry;
         let entity = record.entity;
-        let known = self.seq(space, entity, record.hash)?;
+        let change = (space, entity, record.hash);
+        let known = self.seq(&change)?;
         if let Some(judgement) = judgement {
             let last = self.entity(space, record)?.last;
             return Ok((known.is_some() || last != judgement.last.get()).then_some(Placement::Stale));
         }
         for hash in deps.iter().chain([&record.hash]) {
-            if let Some(value) = self.quarantine.get(&change_key(space, entity, *hash))? {
-                let (_, _, reason) = tables::parse_quarantine(value.value())?;
+            if let Some(reason) = self.quarantined(&(space, entity, *hash))? {
                 return Ok(Some(Placement::Quarantined { hash: *hash, reason }));
             }
         }
@@ -131,106 +204,101 @@ impl Batch<'_> {
             return Ok(Some(Placement::MissingDeps(missing)));
         }
         let Some(numbers) = numbers else { return Ok(None) };
-        let highest = self.number_of(space, entity, &[])?;
+        let highest = self.number_of(&(space, entity, Vec::new()))?;
         if highest.is_none() && self.entity(space, record)?.count > 0 {
             // Some of its changes came without numbers, so nobody knows what comes next.
             return Ok(None);
         }
-        let expected = self.number_of(space, entity, &numbers.author)?.unwrap_or(0).saturating_add(1);
+        let author = (space, entity, numbers.author.to_vec());
+        let expected = self.number_of(&author)?.unwrap_or(0).saturating_add(1);
         if numbers.number != expected {
             // One that was lost here comes back with the number that it always had.
-            let was_lost = damage::was_lost(txn, space, &change_key(space, entity, record.hash))?;
+            let was_lost = self.lost.contains(&change) || self.ledger.was_lost(&change)?;
             return Ok((!was_lost).then_some(Placement::Misnumbered { expected }));
         }
         let first_op_max = highest.unwrap_or(0).saturating_add(numbers.ahead_max);
         Ok((numbers.first_op > first_op_max).then_some(Placement::TooFarAhead { first_op_max }))
     }
 
-    /// The number of an author's last change; for no author, the entity's highest operation number.
-    fn number_of(&self, space: u32, entity: EntityId, author: &[u8]) -> Result<Option<u64>, StoreError> {
-        let key = tables::author_key(space, entity, author);
-        if let Some(number) = self.new_authors.get(&key) {
-            return Ok(Some(*number));
+    fn number_of(&self, author: &AuthorKey) -> Result<Option<u64>, StoreError> {
+        match self.authors.get(author) {
+            Some(number) => Ok(Some(*number)),
+            None => self.ledger.number_of(author),
         }
-        Ok(self.authors.get(key.as_slice())?.map(|value| value.value()))
     }
 
-    fn count(&mut self, space: u32, entity: EntityId, numbers: &Numbers) -> Result<(), StoreError> {
-        let highest = self.number_of(space, entity, &[])?.unwrap_or(0).max(numbers.last_op);
-        self.new_authors.insert(tables::author_key(space, entity, &[]), highest);
-        let number = self.number_of(space, entity, &numbers.author)?.unwrap_or(0).max(numbers.number);
-        self.new_authors.insert(tables::author_key(space, entity, &numbers.author), number);
+    fn count(&mut self, space: SpaceId, entity: EntityId, numbers: Numbers) -> Result<(), StoreError> {
+        for (author, number) in [(Vec::new(), numbers.last_op), (numbers.author.to_vec(), numbers.number)] {
+            let author = (space, entity, author);
+            let number = self.number_of(&author)?.unwrap_or(0).max(number);
+            self.authors.insert(author, number);
+        }
         Ok(())
     }
 
-    /// Stores a verdict, and what follows from it.
+    fn quarantined(&self, change: &ChangeKey) -> Result<Option<Refusal>, StoreError> {
+        match self.quarantine.get(change) {
+            Some(reason) => Ok(reason.clone()),
+            None => self.ledger.quarantined(change),
+        }
+    }
+
+    /// Notes a verdict, and what follows from it.
     fn judge(
         &mut self,
-        txn: &WriteTransaction,
-        space: &SpaceState,
+        space: SpaceId,
         row: &FeedRow,
-        judgement: &Judgement,
+        judgement: Judgement,
         received_ms: u64,
     ) -> Result<(), StoreError> {
-        self.insert(space, row, &[], received_ms)?;
         let entity = row.record.entity;
         for (hash, reason) in &judgement.quarantined {
-            let value = tables::quarantine_value(row.seq, received_ms, reason);
-            self.quarantine.insert(&change_key(space.number, entity, *hash), value.as_slice())?;
+            self.quarantine.insert((space, entity, *hash), Some(reason.clone()));
         }
         for hash in &judgement.released {
-            self.quarantine.remove(&change_key(space.number, entity, *hash))?;
+            self.quarantine.insert((space, entity, *hash), None);
         }
-        if !judgement.damaged.is_empty() {
-            let mut damaged = txn.open_table(tables::DAMAGED)?;
-            for lost in &judgement.damaged {
-                let change = change_key(space.number, entity, lost.hash);
-                let value = tables::damaged_value(&change, row.seq);
-                damaged.insert(&ordered_key(space.number, lost.seq.get()), &value)?;
-                self.known.remove(&change)?;
-                self.new_known.remove(&change);
-            }
+        for lost in &judgement.damaged {
+            let change = (space, entity, lost.hash);
+            self.known.insert(change, None);
+            self.lost.insert(change);
         }
-        // It was made of other changes than those that count from now on.
-        txn.open_table(tables::SNAPSHOTS)?.remove(&entity_key(space.number, entity))?;
         let mut heads = judgement.heads.clone();
         heads.sort_unstable();
-        self.entity(space.number, &row.record)?.heads = heads;
+        self.entity(space, &row.record)?.heads = heads;
+        self.judged.push(Judged { space, entity, seq: row.seq, received_ms, judgement });
         Ok(())
     }
 
     /// The state of the entity of `record`, to be changed.
-    fn entity(&mut self, space: u32, record: &ChangeRecord) -> Result<&mut EntityState, StoreError> {
-        let key = entity_key(space, record.entity);
-        Ok(match self.new_entities.entry(key) {
-            Entry::Occupied(entry) => &mut entry.into_mut().0,
-            Entry::Vacant(entry) => {
-                let stored = self.entities.get(&key)?.map(|value| EntityState::parse(value.value()));
-                let state = stored.transpose()?.unwrap_or_else(|| EntityState {
-                    last: 0,
-                    block: 0,
-                    count: 0,
-                    collection: record.collection.clone(),
-                    heads: Vec::new(),
-                });
-                let last = state.last;
-                &mut entry.insert((state, last)).0
-            }
-        })
+    fn entity(&mut self, space: SpaceId, record: &ChangeRecord) -> Result<&mut EntityState, StoreError> {
+        let key = (space, record.entity);
+        if !self.entities.contains_key(&key) {
+            let state = self.ledger.entity(space, record.entity)?.unwrap_or_else(|| EntityState {
+                last: 0,
+                block: 0,
+                count: 0,
+                collection: record.collection.clone(),
+                heads: Vec::new(),
+            });
+            let last = state.last;
+            self.entities.insert(key, (state, last));
+        }
+        self.entities.get_mut(&key).map(|(state, _)| state).ok_or(StoreError::Stopped)
     }
 
     fn insert(
         &mut self,
-        space: &SpaceState,
+        space: SpaceId,
+        head: &Watermark,
         row: &FeedRow,
         deps: &[ChangeHash],
         received_ms: u64,
     ) -> Result<(), StoreError> {
         let (record, seq) = (&row.record, row.seq.get());
-        let entity = self.entity(space.number, record)?;
-        let links = Links { chain: space.head.chain, previous: entity.last, block: entity.block };
-        let value = tables::feed_value(links, received_ms, row.origin, record);
-        if entity.count.is_multiple_of(tables::BLOCK_LEN) {
+        let entity = self.entity(space, record)?;
+        let links = Links { chain: head.chain, previous: entity.last, block: entity.block };
+        if entity.count.is_multiple_of(BLOCK_LEN) {
             entity.block = seq;
         }
         entity.last = seq;
@@ -240,85 +308,31 @@ impl Batch<'_> {
         entity.heads.retain(|head| !superseded.contains(head) && !cfg!(bug = "heads-forget-concurrent"));
         let place = entity.heads.partition_point(|head| *head < record.hash);
         entity.heads.insert(place, record.hash);
-        self.feed.insert(&ordered_key(space.number, seq), value.as_slice())?;
-        self.new_known.insert(change_key(space.number, record.entity, record.hash), seq);
+        self.known.insert((space, record.entity, record.hash), Some(seq));
+        self.rows.push(NewRow { space, links, received_ms, row: row.clone() });
         Ok(())
     }
 
-    fn space(&self, space: SpaceId) -> Result<Option<SpaceState>, StoreError> {
-        if let Some((state, _)) = self.new_spaces.get(&space) {
-            return Ok(Some(*state));
-        }
-        self.spaces.get(space.as_bytes())?.map(|value| SpaceState::parse(value.value())).transpose()
-    }
-
     /// The seq of a change, if it is known.
-    fn seq(&self, number: u32, entity: EntityId, hash: ChangeHash) -> Result<Option<u64>, StoreError> {
-        let key = change_key(number, entity, hash);
-        if let Some(seq) = self.new_known.get(&key) {
-            return Ok(Some(*seq));
+    fn seq(&self, change: &ChangeKey) -> Result<Option<u64>, StoreError> {
+        match self.known.get(change) {
+            Some(seq) => Ok(*seq),
+            None => self.ledger.seq(change),
         }
-        Ok(self.known.get(&key)?.map(|value| u64::from_be_bytes(*value.value())))
     }
 
     fn missing(
         &self,
-        number: u32,
+        space: SpaceId,
         entity: EntityId,
         deps: &[ChangeHash],
     ) -> Result<Vec<ChangeHash>, StoreError> {
         let mut missing = Vec::new();
         for dep in deps {
-            if self.seq(number, entity, *dep)?.is_none() {
+            if self.seq(&(space, entity, *dep))?.is_none() {
                 missing.push(*dep);
             }
         }
         Ok(missing)
     }
-
-    fn finish(mut self, txn: &WriteTransaction) -> Result<bool, StoreError> {
-        let mut changed = false;
-        for (space, (state, dirty)) in &self.new_spaces {
-            if *dirty {
-                self.spaces.insert(space.as_bytes(), &state.value())?;
-                changed = true;
-            }
-        }
-        if self.new_known.is_empty() {
-            return Ok(changed);
-        }
-        for (key, seq) in &self.new_known {
-            self.known.insert(key, &seq.to_be_bytes())?;
-        }
-        for (key, number) in &self.new_authors {
-            self.authors.insert(key.as_slice(), *number)?;
-        }
-        let mut tails = txn.open_table(tables::TAILS)?;
-        for (key, (state, last_before)) in &self.new_entities {
-            if state.last == *last_before {
-                // It was only looked at.
-                continue;
-            }
-            self.entities.insert(key, state.value().as_slice())?;
-            let [n0, n1, n2, n3, entity @ ..] = key;
-            let number = u32::from_be_bytes([*n0, *n1, *n2, *n3]);
-            if *last_before != 0 {
-                tails.remove(&ordered_key(number, *last_before))?;
-            }
-            tails.insert(&ordered_key(number, state.last), entity)?;
-        }
-        Ok(true)
-    }
-}
-
-fn next_space_number(txn: &WriteTransaction) -> Result<u32, StoreError> {
-    let mut meta = txn.open_table(META)?;
-    let damaged = || StoreError::corrupt("the last space number");
-    let last = match meta.get(tables::LAST_SPACE)? {
-        Some(value) => u32::from_be_bytes(value.value().try_into().map_err(|_| damaged())?),
-        None => 0,
-    };
-    let number = last.checked_add(1).ok_or(StoreError::Exhausted)?;
-    meta.insert(tables::LAST_SPACE, number.to_be_bytes().as_slice())?;
-    Ok(number)
 }

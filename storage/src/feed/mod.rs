@@ -5,24 +5,20 @@
 
 mod append;
 mod behind;
-mod catch_up;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
-mod damage;
+mod cursor;
+mod filling;
 mod redb;
-mod snapshot;
 mod store;
-mod tables;
 mod writer;
 
 use bytes::Bytes;
 use thiserror::Error;
 
-pub use self::behind::Quarantined;
-pub use self::catch_up::cursor_beyond;
-pub use self::damage::{DamagedRow, Walked};
+pub use self::behind::{DamagedRow, FeedSnapshot, Quarantined, Walked};
+pub use self::cursor::cursor_beyond;
 pub use self::redb::{NewFeed, RedbFeed};
-pub use self::snapshot::FeedSnapshot;
 pub use self::store::{FeedStore, RedbStore};
 pub use self::writer::WriterLimits;
 

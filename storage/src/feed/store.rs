@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::writer::{FeedWriter, WriterLimits};
 use super::{
-    Append, AppendError, Appended, EntityHeads, EntityPage, FeedSnapshot, Page, PageLimit, ReadError,
-    RedbFeed, Standing, Walked, behind::Quarantined,
+    Append, AppendError, Appended, EntityHeads, EntityPage, FeedSnapshot, Page, PageLimit, Quarantined,
+    ReadError, RedbFeed, Standing, Walked,
 };
 use crate::change::ChangeRecord;
 use crate::error::StoreError;

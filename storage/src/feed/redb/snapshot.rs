@@ -2,44 +2,16 @@
 //!
 //! The rows stay the log and the truth. A snapshot may be dropped at any time, and a damaged one counts as none.
 
-use bytes::Bytes;
 use redb::{Durability, ReadTransaction, ReadableTable, WriteTransaction};
 
-use super::redb::RedbFeed;
-use super::tables::{self, EntityState, StoredSnapshot};
-use super::{ReadError, damage};
+use super::tables::{self, StoredSnapshot};
+use super::{RedbFeed, damage};
 use crate::error::StoreError;
+use crate::feed::{FeedSnapshot, ReadError};
 use crate::file::Written;
 use crate::id::{ChangeHash, EntityId, SpaceId};
 use crate::layout::{change_key, entity_key};
 use crate::position::Seq;
-
-/// All changes of an entity up to one seq, as one payload.
-///
-/// ```
-/// use headwater_storage::{Bytes, ChangeHash, FeedSnapshot, Seq};
-/// let snapshot = FeedSnapshot {
-///     covers: Seq::new(7),
-///     changes: 5,
-///     changes_bytes: 900,
-///     hash: ChangeHash::from_bytes([1; 32]),
-///     payload: Bytes::from_static(b"document"),
-/// };
-/// assert!((snapshot.payload.len() as u64) < snapshot.changes_bytes, "else nobody is given it");
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FeedSnapshot {
-    /// It stands for everything that the entity has up to here, changes and verdicts.
-    pub covers: Seq,
-    /// How many changes it stands for.
-    pub changes: u64,
-    /// The bytes of their payloads.
-    pub changes_bytes: u64,
-    /// What readers know it by. It means nothing to the store.
-    pub hash: ChangeHash,
-    /// The bytes.
-    pub payload: Bytes,
-}
 
 impl RedbFeed {
     /// Keeps a snapshot of an entity, in place of an older one. Says whether it did.
@@ -126,7 +98,7 @@ impl RedbFeed {
 /// Whether one payload can stand for all that an entity has up to `covers`.
 fn may_cover(txn: &WriteTransaction, number: u32, entity: EntityId, covers: Seq) -> Result<bool, StoreError> {
     let entities = txn.open_table(tables::ENTITIES)?;
-    let state = entities.get(&entity_key(number, entity))?.map(|value| EntityState::parse(value.value()));
+    let state = entities.get(&entity_key(number, entity))?.map(|value| tables::parse_entity(value.value()));
     let is_there = state.transpose()?.is_some_and(|state| covers > Seq::ZERO && covers.get() <= state.last);
     if !is_there || damage::lacks_up_to(txn, number, entity, covers)? {
         return Ok(false);

@@ -7,43 +7,19 @@ use std::collections::BTreeSet;
 
 use redb::{Durability, ReadTransaction, ReadableTable, WriteTransaction};
 
-use super::redb::RedbFeed;
-use super::{ReadError, tables};
+use super::{RedbFeed, tables};
 use crate::change::ChangeRecord;
 use crate::error::StoreError;
+use crate::feed::{DamagedRow, ReadError, Walked};
 use crate::file::Written;
 use crate::id::{ChangeHash, EntityId, SpaceId};
 use crate::layout::{change_key, entity_key, ordered_key};
 use crate::position::Seq;
 
-/// What a walk over a stretch of a feed found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Walked {
-    /// Rows that were looked at.
-    pub rows: u64,
-    /// Rows whose payloads are not what their hashes say, found now or before, and not yet replaced.
-    pub damaged: Vec<DamagedRow>,
-    /// Where to go on. `None`: this was the end.
-    pub next: Option<Seq>,
-}
-
-/// A row whose payload is damaged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DamagedRow {
-    /// Its place.
-    pub seq: Seq,
-    /// The entity.
-    pub entity: EntityId,
-    /// The change that it held.
-    pub hash: ChangeHash,
-    /// Whether a verdict has said so before.
-    pub is_marked: bool,
-}
-
 impl RedbFeed {
     /// Walks at most `limit` rows after `after`: compares the chain, and asks `is_whole` about each payload.
     ///
-    /// What is damaged is not marked yet; a [`Judgement`](super::Judgement) does that. A chain that breaks is [`StoreError::Corrupt`]: then the feed is not to be trusted at all.
+    /// What is damaged is not marked yet; a [`Judgement`](crate::Judgement) does that. A chain that breaks is [`StoreError::Corrupt`]: then the feed is not to be trusted at all.
     ///
     /// ```
     /// # use headwater_storage::{Append, DeviceId, FeedEpoch, InMemoryBackend, NewFeed, RedbFeed, Seq, SpaceId};
@@ -100,11 +76,11 @@ impl RedbFeed {
         Ok(self.file.write(Durability::Immediate, |txn| {
             let mut entities = txn.open_table(tables::ENTITIES)?;
             let key = entity_key(number, entity);
-            let state = entities.get(&key)?.map(|value| tables::EntityState::parse(value.value()));
+            let state = entities.get(&key)?.map(|value| tables::parse_entity(value.value()));
             match state.transpose()? {
                 Some(mut state) if state.last == last.get() => {
                     state.heads.clone_from(&heads);
-                    entities.insert(&key, state.value().as_slice())?;
+                    entities.insert(&key, tables::entity_value(&state).as_slice())?;
                     Ok(Written::Commit(true))
                 }
                 _ => Ok(Written::Nothing(false)),

@@ -1,5 +1,12 @@
 //! The feed on redb: one file, plain blocking calls, nothing kept in memory but redb's page cache.
 
+mod append;
+mod behind;
+mod catch_up;
+mod damage;
+mod snapshot;
+mod tables;
+
 use std::fmt;
 use std::ops::Bound;
 use std::path::Path;
@@ -7,12 +14,11 @@ use std::sync::Arc;
 
 use redb::{Durability, ReadTransaction, StorageBackend};
 
-use super::catch_up::{self, Filling};
-use super::damage;
-use super::tables::{self, EntityState, SpaceState};
-use super::{
-    Append, AppendError, Appended, EntityHeads, EntityPage, Page, PageLimit, ReadError, Standing, append,
-};
+use self::append::FileLedger;
+use self::tables::SpaceState;
+use super::append::{EntityState, decide};
+use super::filling::Filling;
+use super::{Append, AppendError, Appended, EntityHeads, EntityPage, Page, PageLimit, ReadError, Standing};
 use crate::error::StoreError;
 use crate::file::{Format, NewFile, OpenError, StoreFile, Written};
 use crate::id::{EntityId, SpaceId};
@@ -64,7 +70,7 @@ pub struct NewFeed {
 /// ```
 #[derive(Clone)]
 pub struct RedbFeed {
-    pub(super) file: Arc<StoreFile>,
+    file: Arc<StoreFile>,
     /// `None` if it is not on a file.
     path: Option<Arc<Path>>,
 }
@@ -93,12 +99,13 @@ impl RedbFeed {
         let durability =
             if cfg!(bug = "append-not-durable") { Durability::None } else { Durability::Immediate };
         let appended = self.file.write(durability, |txn| {
-            let outcome = append::append_all(txn, appends)?;
-            Ok(if outcome.changed {
-                Written::Commit(outcome.appended)
-            } else {
-                Written::Nothing(outcome.appended)
-            })
+            let ledger = FileLedger::new(txn, appends.iter().map(|append| append.space))?;
+            let outcome = decide(&ledger, appends)?;
+            if outcome.is_empty() {
+                return Ok(Written::Nothing(outcome.appended));
+            }
+            ledger.write(&outcome)?;
+            Ok(Written::Commit(outcome.appended))
         });
         // Before the caller hears of the error: whoever reads next finds a store that answers.
         Ok(appended.inspect_err(|_| self.reopen_if_full())?)
@@ -161,7 +168,7 @@ impl RedbFeed {
     pub fn read_by_seq(&self, space: SpaceId, after: Seq, limit: PageLimit) -> Result<Page, ReadError> {
         self.read(space, |txn, state| {
             let head = state.head;
-            let mut filling = Filling::new(txn, state.number, limit)?;
+            let mut filling = filling(txn, state.number, limit)?;
             if after >= head.seq {
                 return Ok(Page { rows: filling.rows, end: head, head, is_dense: true });
             }
@@ -209,7 +216,7 @@ impl RedbFeed {
     ) -> Result<Page, ReadError> {
         self.read(space, |txn, state| {
             let head = state.head;
-            let mut filling = Filling::new(txn, state.number, limit)?;
+            let mut filling = filling(txn, state.number, limit)?;
             let mut end = head;
             if let Some(known) = find_entity(txn, state.number, entity)?
                 && known.last > after.get()
@@ -247,7 +254,7 @@ impl RedbFeed {
                 .map(|row| {
                     let (key, value) = row.map_err(StoreError::from)?;
                     let [_, _, _, _, entity @ ..] = key.value();
-                    let known = EntityState::parse(value.value())?;
+                    let known = tables::parse_entity(value.value())?;
                     Ok(EntityHeads {
                         entity: EntityId::from_bytes(*entity),
                         collection: known.collection,
@@ -299,7 +306,7 @@ impl RedbFeed {
     }
 
     /// Reads the feed of a space that has to be there.
-    pub(super) fn read<T>(
+    fn read<T>(
         &self,
         space: SpaceId,
         read: impl FnOnce(&ReadTransaction, &SpaceState) -> Result<T, ReadError>,
@@ -334,13 +341,13 @@ fn find_space(txn: &ReadTransaction, space: SpaceId) -> Result<Option<SpaceState
     value.map(|value| SpaceState::parse(value.value())).transpose()
 }
 
-pub(super) fn find_entity(
+fn find_entity(
     txn: &ReadTransaction,
     number: u32,
     entity: EntityId,
 ) -> Result<Option<EntityState>, StoreError> {
     let value = txn.open_table(tables::ENTITIES)?.get(&entity_key(number, entity))?;
-    value.map(|value| EntityState::parse(value.value())).transpose()
+    value.map(|value| tables::parse_entity(value.value())).transpose()
 }
 
 fn chain_at(
@@ -356,4 +363,8 @@ fn chain_at(
         return Ok(state.head.chain);
     }
     Ok(tables::links_at(&txn.open_table(tables::FEED)?, state.number, seq.get())?.chain)
+}
+
+fn filling(txn: &ReadTransaction, number: u32, limit: PageLimit) -> Result<Filling, StoreError> {
+    Ok(Filling::new(limit, damage::damaged_seqs(txn, number)?))
 }

@@ -9,8 +9,9 @@ use sha2::{Digest, Sha256};
 
 use crate::change::{ChangeRecord, PayloadKind, Refusal};
 use crate::error::StoreError;
+use crate::feed::append::{EntityState, Links};
 use crate::feed::{FeedRow, FeedSnapshot};
-use crate::id::{ChangeHash, CollectionName, DeviceId, EntityId, FeedEpoch};
+use crate::id::{ChangeHash, DeviceId, EntityId, FeedEpoch};
 use crate::layout::{Fields, entity_key, ordered_key, put_name};
 use crate::position::{ChainHash, Seq, Watermark};
 
@@ -26,10 +27,9 @@ pub(super) const SPACES: TableDefinition<&[u8; 16], &[u8; 60]> = TableDefinition
 // chain:    the chain hash up to and with this change
 // previous: the seq of the change of the same entity before this one, 0 if this is its first
 // block:    the seq of the last change of the same entity before this one whose number in the entity (from 0) is a multiple
-//           of 256, 0 if there is none: long entities are walked back block by block
+//           of 256 (`BLOCK_LEN`), 0 if there is none: long entities are walked back block by block
 // received: milliseconds since 1970
 pub(super) const FEED: TableDefinition<&[u8; 12], &[u8]> = TableDefinition::new("feed_v1");
-pub(super) const BLOCK_LEN: u64 = 256;
 
 // known_v1: which changes are there.
 //   key:   space number u32 | entity 16 | hash 32
@@ -121,14 +121,6 @@ impl SpaceState {
             },
         })
     }
-}
-
-/// A row of `feed_v1` without its change: the links.
-#[derive(Clone, Copy)]
-pub(super) struct Links {
-    pub(super) chain: ChainHash,
-    pub(super) previous: u64,
-    pub(super) block: u64,
 }
 
 pub(super) fn feed_value(links: Links, received_ms: u64, origin: DeviceId, record: &ChangeRecord) -> Vec<u8> {
@@ -302,35 +294,24 @@ pub(super) fn parse_quarantine(value: &[u8]) -> Result<(Seq, u64, Refusal), Stor
     Ok((seq, at_ms, Refusal { code, message }))
 }
 
-/// An entity as the feed knows it.
-pub(super) struct EntityState {
-    pub(super) last: u64,
-    pub(super) block: u64,
-    pub(super) count: u64,
-    pub(super) collection: CollectionName,
-    pub(super) heads: Vec<ChangeHash>,
+pub(super) fn entity_value(state: &EntityState) -> Vec<u8> {
+    let mut value = Vec::with_capacity(25 + state.collection.as_str().len() + 32 * state.heads.len());
+    value.extend_from_slice(&state.last.to_be_bytes());
+    value.extend_from_slice(&state.block.to_be_bytes());
+    value.extend_from_slice(&state.count.to_be_bytes());
+    put_name(&mut value, &state.collection);
+    for head in &state.heads {
+        value.extend_from_slice(head.as_bytes());
+    }
+    value
 }
 
-impl EntityState {
-    pub(super) fn value(&self) -> Vec<u8> {
-        let mut value = Vec::with_capacity(25 + self.collection.as_str().len() + 32 * self.heads.len());
-        value.extend_from_slice(&self.last.to_be_bytes());
-        value.extend_from_slice(&self.block.to_be_bytes());
-        value.extend_from_slice(&self.count.to_be_bytes());
-        put_name(&mut value, &self.collection);
-        for head in &self.heads {
-            value.extend_from_slice(head.as_bytes());
-        }
-        value
-    }
-
-    pub(super) fn parse(value: &[u8]) -> Result<Self, StoreError> {
-        let mut fields = Fields::new("entities_v1", value);
-        let (last, block, count) = (fields.u64()?, fields.u64()?, fields.u64()?);
-        let collection = fields.name()?;
-        let damaged = fields.damaged();
-        let (heads, []) = fields.rest().as_chunks::<32>() else { return Err(damaged) };
-        let heads = heads.iter().copied().map(ChangeHash::from_bytes).collect();
-        Ok(Self { last, block, count, collection, heads })
-    }
+pub(super) fn parse_entity(value: &[u8]) -> Result<EntityState, StoreError> {
+    let mut fields = Fields::new("entities_v1", value);
+    let (last, block, count) = (fields.u64()?, fields.u64()?, fields.u64()?);
+    let collection = fields.name()?;
+    let damaged = fields.damaged();
+    let (heads, []) = fields.rest().as_chunks::<32>() else { return Err(damaged) };
+    let heads = heads.iter().copied().map(ChangeHash::from_bytes).collect();
+    Ok(EntityState { last, block, count, collection, heads })
 }
