@@ -34,6 +34,10 @@ pub enum StoreError {
     /// what is needed.
     #[error("the store has no numbers left; make a new one")]
     Exhausted,
+    /// The database could not be reached, or refused. What was being written may or may not be stored; writing it again does no harm,
+    /// and there is nothing to open again.
+    #[error("the database failed: {0}")]
+    Unavailable(String),
     /// The store, or the runtime that it reads on, is shutting down. Nothing was done; there is nothing to retry.
     #[error("the store is shutting down")]
     Stopped,

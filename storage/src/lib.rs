@@ -31,9 +31,11 @@ pub use error::StoreError;
 pub use feed::conformance;
 pub use feed::{
     Append, AppendError, Appended, CursorError, DamagedRow, EntityHeads, EntityPage, FeedEntry, FeedRow,
-    FeedSnapshot, FeedStore, Judgement, NewFeed, Numbers, Page, PageLimit, Placement, Quarantined, ReadError,
-    RedbFeed, RedbStore, Standing, Walked, WriterLimits, cursor_beyond,
+    FeedSnapshot, FeedStore, Judgement, NewFeed, Numbers, Page, PageLimit, Placement, Pusher, Quarantined,
+    ReadError, RedbFeed, RedbStore, Standing, Walked, WriterLimits, cursor_beyond,
 };
+#[cfg(feature = "postgres")]
+pub use feed::{DatabaseError, PostgresFeed, PostgresOptions, Wake, Wakes};
 pub use file::OpenError;
 pub use id::{ChangeHash, CollectionName, DeviceId, EntityId, FeedEpoch, NameError, ParseIdError, SpaceId};
 pub use position::{ChainHash, Position, Seq, Watermark};

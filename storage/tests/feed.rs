@@ -45,6 +45,7 @@ fn append(number: u8, epoch: u8, changes: &[(u8, u32)]) -> Append {
     Append {
         space: space(number),
         origin: DeviceId::from_bytes([7; 16]),
+        pusher: headwater_storage::Pusher::default(),
         received_ms: 3,
         epoch_if_new: FeedEpoch::from_bytes([epoch; 16]),
         entries: entries.collect(),

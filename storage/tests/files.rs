@@ -241,6 +241,7 @@ fn after_an_io_error_nothing_more_is_answered() {
     let append = Append {
         space,
         origin: DeviceId::from_bytes([1; 16]),
+        pusher: headwater_storage::Pusher::default(),
         received_ms: 0,
         epoch_if_new: FeedEpoch::from_bytes([1; 16]),
         entries: vec![],

@@ -1,7 +1,21 @@
-//! The test server itself.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! The feed on a real Postgres.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use headwater_storage::testing::Postgres;
+use headwater_storage::{FeedStore, PostgresFeed, PostgresOptions, WriterLimits, conformance};
+
+async fn store() -> FeedStore {
+    let url = Postgres::shared().unwrap().database().unwrap();
+    let feed = PostgresFeed::open(PostgresOptions::new(url)).await.unwrap();
+    FeedStore::postgres(feed, WriterLimits::default())
+}
+
+/// Would let relays behave in another way on a database than on a file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_on_postgres_conforms() {
+    conformance::run_all(store).await.unwrap();
+}
 
 /// Would let every test that kills a server test nothing.
 #[test]

@@ -15,6 +15,8 @@ use crate::model::{Map, Value};
 
 /// The longest name of a field, in bytes.
 const KEY_BYTES_MAX: usize = 1024;
+/// How much of a field's name an error shows.
+const NAME_CHARS_SHOWN: usize = 40;
 
 /// One local edit of an entity.
 pub(crate) struct LocalEdit<'a> {
@@ -51,6 +53,14 @@ impl LocalEdit<'_> {
     }
 }
 
+/// Checks what an app made of an entity's fields: their names, and how deep they nest.
+pub(crate) fn check_fields(fields: &Map) -> Result<(), WriteError> {
+    if let Some(name) = fields.keys().find(|name| name.starts_with('_')) {
+        return Err(WriteError::BadFieldName(name.chars().take(NAME_CHARS_SHOWN).collect()));
+    }
+    if fields.values().all(|value| value.fits_depth(1)) { Ok(()) } else { Err(WriteError::TooDeep) }
+}
+
 /// Writes the edit that leads from `before` to `after` into the map `object`.
 fn write_map(
     tx: &mut Transaction<'_>,
@@ -70,7 +80,7 @@ fn write_map(
         };
         if !unchanged {
             if key.len() > KEY_BYTES_MAX {
-                return Err(WriteError::BadFieldName(key.chars().take(40).collect()));
+                return Err(WriteError::BadFieldName(key.chars().take(NAME_CHARS_SHOWN).collect()));
             }
             write_value(tx, object, Prop::Map(key.clone()), current.get(key), before.get(key), value)?;
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use headwater_storage::ChangeHash;
 
 use super::Document;
-use crate::ingest::{CheckedChange, IngestError, check_stored};
+use crate::ingest::{CheckedChange, IngestError, check_stored_as};
 
 /// What an examination came to.
 #[derive(Clone, Debug)]
@@ -35,11 +35,8 @@ pub fn examine(changes: Vec<(ChangeHash, Bytes)>) -> Examined {
     let mut culprits = Vec::new();
     let mut left: Vec<CheckedChange> = Vec::with_capacity(changes.len());
     for (hash, payload) in changes {
-        match check_stored(&payload) {
-            Ok(change) if change.hash() == hash => left.push(change),
-            Ok(change) => {
-                culprits.push((hash, IngestError::WrongHash { claimed: hash, actual: change.hash() }))
-            }
+        match check_stored_as(hash, &payload) {
+            Ok(change) => left.push(change),
             Err(error) => culprits.push((hash, error)),
         }
     }

@@ -6,6 +6,8 @@ mod diff;
 mod examine;
 mod genesis;
 mod list;
+mod outside;
+mod projection;
 mod read;
 mod snapshot;
 mod view;
@@ -18,11 +20,13 @@ use automerge::{ActorId, Automerge, ReadDoc};
 use bytes::Bytes;
 use headwater_storage::ChangeHash;
 
-pub(crate) use diff::{LocalEdit, Tombstone};
+pub(crate) use diff::{LocalEdit, Tombstone, check_fields};
 pub use examine::{Examined, examine};
 pub(crate) use genesis::Genesis;
-pub use view::EntityMeta;
-pub(crate) use view::{View, ViewError};
+pub use outside::{OutsideChange, OutsideEdit, OutsideError, OutsideKind, edit_outside};
+pub use projection::{Projection, ProjectionError, project};
+pub(crate) use view::View;
+pub use view::{ACTOR_BYTES, EntityMeta, ViewError};
 pub(crate) use waiting::in_causal_order;
 
 use crate::ingest::{

@@ -18,7 +18,7 @@ fn map(document: &Automerge, object: &ObjId, depth: usize) -> Result<Map, ViewEr
         .collect()
 }
 
-fn value(
+pub(super) fn value(
     document: &Automerge,
     value: &ValueRef<'_>,
     id: &dyn Fn() -> ObjId,

@@ -22,6 +22,14 @@ pub(super) const COLLECTION_KEY: &str = "_collection";
 /// When the entity was deleted: a field like any other, so that deletion merges and can be taken back.
 pub(super) const DELETED_KEY: &str = "_deleted";
 
+/// The length of an actor id that Headwater makes: the device id, then 8 bytes that are new in each opening. A file that was
+/// copied or restored therefore never continues another opening's sequence of changes.
+///
+/// ```
+/// assert_eq!(headwater::document::ACTOR_BYTES, 16 + 8);
+/// ```
+pub const ACTOR_BYTES: usize = 24;
+
 const VERSION: u64 = 1;
 
 /// What is known of an entity beside its fields.
@@ -188,9 +196,9 @@ fn damaged(error: minicbor::decode::Error) -> ViewError {
     ViewError::DamagedRow(error.to_string())
 }
 
-/// A Headwater actor is the device id and 8 bytes that are new in each opening.
-fn device_of(actor: &[u8]) -> Option<DeviceId> {
-    if actor.len() != crate::replica::ACTOR_BYTES {
+/// The device behind an actor, where it is a Headwater one.
+pub(super) fn device_of(actor: &[u8]) -> Option<DeviceId> {
+    if actor.len() != ACTOR_BYTES {
         return None;
     }
     actor.get(..16)?.try_into().ok().map(DeviceId::from_bytes)

@@ -76,6 +76,15 @@ pub(crate) fn check_stored(payload: &Bytes) -> Result<CheckedChange, IngestError
     parse(prevalidate_change(payload, &ChangeLimits::stored())?, payload, Form::Any)
 }
 
+/// As [`check_stored`], of the change that is called `hash`.
+pub(crate) fn check_stored_as(hash: ChangeHash, payload: &Bytes) -> Result<CheckedChange, IngestError> {
+    let change = check_stored(payload)?;
+    match change.hash() {
+        actual if actual == hash => Ok(change),
+        actual => Err(IngestError::WrongHash { claimed: hash, actual }),
+    }
+}
+
 /// Checks one change against the routing header that it came with.
 ///
 /// # Errors

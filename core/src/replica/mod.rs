@@ -42,9 +42,7 @@ pub use watch::{Origin, Patch, PatchKind, Patches};
 use cache::DocumentCache;
 use compact::{Background, Compaction};
 
-/// The length of an actor id that Headwater makes: the device id, then 8 bytes that are new in each opening. A file that was
-/// copied or restored therefore never continues another opening's sequence of changes.
-pub(crate) const ACTOR_BYTES: usize = 24;
+use crate::document::ACTOR_BYTES;
 
 /// Patches that a slow listener may fall behind before it has to read again from the start.
 const PATCHES_BUFFERED_MAX: usize = 4096;

@@ -10,8 +10,8 @@ use headwater_storage::{
 };
 
 use super::watch::{Origin, Patch};
-use super::{ACTOR_BYTES, EditError, ReadError, Receipt, Replica, new_actor};
-use crate::document::{Document, Genesis, LocalEdit, Tombstone, View, WriteError};
+use super::{EditError, ReadError, Receipt, Replica, new_actor};
+use crate::document::{ACTOR_BYTES, Document, Genesis, LocalEdit, Tombstone, View, check_fields};
 use crate::model::Map;
 
 /// One entity's part of a write.
@@ -113,12 +113,7 @@ impl Replica {
         now_ms: u64,
     ) -> Result<Option<Prepared>, EditError> {
         let EntityEdit { entity, base, before, after, tombstone } = edit;
-        if let Some(name) = after.keys().find(|name| name.starts_with('_')) {
-            return Err(WriteError::BadFieldName(name.clone()).into());
-        }
-        if !after.values().all(|value| value.fits_depth(1)) {
-            return Err(WriteError::TooDeep.into());
-        }
+        check_fields(&after)?;
         let view_error = |error| EditError::View { entity, error };
         let mut changes = Vec::new();
         if let Some(genesis) = genesis {

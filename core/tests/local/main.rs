@@ -5,7 +5,9 @@
 mod edit;
 mod evolve;
 mod merge;
+mod outside;
 mod pair;
+mod projection;
 mod reopen;
 mod salvage;
 mod snapshot;

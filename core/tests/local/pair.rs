@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use headwater::replica::MergeRequest;
-use headwater::{Environment, Replica, SpaceId};
-use headwater_storage::OutboxSeq;
+use headwater::{ChangeHash, EntityId, Environment, Replica, SpaceId};
+use headwater_storage::{Bytes, OutboxSeq};
 
 pub(crate) const SPACE: &str = "home";
 
@@ -50,4 +50,9 @@ pub(crate) fn carry(from: &Replica, to: &Replica) {
 pub(crate) fn exchange(a: &Replica, b: &Replica) {
     carry(a, b);
     carry(b, a);
+}
+
+/// All changes of an entity, in causal order.
+pub(crate) fn changes(replica: &Replica, id: EntityId) -> Vec<(ChangeHash, Bytes)> {
+    replica.entity_changes(SpaceId::from_name(SPACE), id).unwrap()
 }

@@ -218,6 +218,7 @@ pub(crate) fn append(feed: &RedbFeed, epoch: u8, records: Vec<ChangeRecord>) -> 
     let append = Append {
         space: space(),
         origin: DeviceId::from_bytes([8; 16]),
+        pusher: headwater_storage::Pusher::default(),
         received_ms: 0,
         epoch_if_new: FeedEpoch::from_bytes([epoch; 16]),
         entries,
@@ -571,6 +572,7 @@ impl Pair {
                 let append = Append {
                     space,
                     origin: device(),
+                    pusher: headwater_storage::Pusher::default(),
                     received_ms: self.now,
                     epoch_if_new: self.epoch,
                     entries: taken,

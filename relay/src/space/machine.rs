@@ -135,7 +135,14 @@ impl SpaceMachine {
             let has_entries = !entries.is_empty();
             if has_entries {
                 let (space, epoch_if_new) = (self.space, new_epoch());
-                appends.push(Append { space, origin: device, received_ms, epoch_if_new, entries });
+                appends.push(Append {
+                    space,
+                    origin: device,
+                    pusher: headwater_storage::Pusher::default(),
+                    received_ms,
+                    epoch_if_new,
+                    entries,
+                });
             }
             self.under_way.push(CheckedPush { connection, push_id, answer, refused, has_entries });
         }

@@ -256,6 +256,7 @@ async fn quarantine(folder: &Path, change: &ChangeRecord) {
     let append = Append {
         space: space(),
         origin: DeviceId::from_bytes([0; 16]),
+        pusher: headwater_storage::Pusher::default(),
         received_ms: 1,
         epoch_if_new: FeedEpoch::from_bytes([1; 16]),
         entries: vec![entry],

@@ -62,7 +62,7 @@ pub(super) const BLOCK_LEN: u64 = 256;
 pub(super) struct Outcome {
     pub(super) appended: Vec<Appended>,
     /// The spaces whose heads have moved, and those that are new.
-    pub(super) spaces: BTreeMap<SpaceId, NewHead>,
+    pub(super) spaces: BTreeMap<SpaceId, Watermark>,
     pub(super) rows: Vec<NewRow>,
     /// Whether changes are known from now on, and at which seq.
     pub(super) known: BTreeMap<ChangeKey, Option<u64>>,
@@ -77,11 +77,6 @@ impl Outcome {
     pub(super) fn is_empty(&self) -> bool {
         self.spaces.is_empty() && self.rows.is_empty()
     }
-}
-
-pub(super) struct NewHead {
-    pub(super) head: Watermark,
-    pub(super) is_new: bool,
 }
 
 pub(super) struct NewRow {
@@ -114,9 +109,10 @@ pub(super) fn decide(ledger: &impl Ledger, appends: Vec<Append>) -> Result<Outco
         judged: Vec::new(),
     };
     let appended = appends.into_iter().map(|append| batch.append(append)).collect::<Result<Vec<_>, _>>()?;
-    let spaces = batch.heads.into_iter().filter_map(|(space, (head, before))| {
-        (before != Some(head)).then_some((space, NewHead { head, is_new: before.is_none() }))
-    });
+    let spaces = batch
+        .heads
+        .into_iter()
+        .filter_map(|(space, (head, before))| (before != Some(head)).then_some((space, head)));
     let spaces = spaces.collect();
     // Some entities were only looked at.
     batch.entities.retain(|_, (state, before)| state.last != *before);
@@ -140,7 +136,7 @@ struct Batch<'l, L> {
 
 impl<L: Ledger> Batch<'_, L> {
     fn append(&mut self, append: Append) -> Result<Appended, StoreError> {
-        let Append { space, origin, received_ms, epoch_if_new, entries } = append;
+        let Append { space, origin, received_ms, epoch_if_new, entries, pusher: _ } = append;
         let before = match self.heads.get(&space) {
             Some((head, _)) => *head,
             None => {

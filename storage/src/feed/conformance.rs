@@ -8,7 +8,8 @@ use std::error::Error;
 use bytes::Bytes;
 
 use super::{
-    Append, FeedEntry, FeedRow, FeedStore, Judgement, Numbers, PageLimit, Placement, ReadError, Standing,
+    Append, FeedEntry, FeedRow, FeedStore, Judgement, Numbers, PageLimit, Placement, Pusher, ReadError,
+    Standing,
 };
 use crate::change::{ChangeRecord, PayloadKind, Refusal};
 use crate::id::{ChangeHash, CollectionName, DeviceId, EntityId, FeedEpoch, SpaceId};
@@ -484,6 +485,7 @@ fn append(number: u8, entries: Vec<FeedEntry>) -> Append {
     Append {
         space: space(number),
         origin: DeviceId::from_bytes([0xd0; 16]),
+        pusher: Pusher::default(),
         received_ms: 0,
         epoch_if_new: epoch(),
         entries,

@@ -4,10 +4,43 @@ use std::collections::BTreeSet;
 
 use super::{FeedRow, PageLimit};
 
+/// How much of a page is taken.
+pub(super) struct Room {
+    pub(super) limit: PageLimit,
+    entries: usize,
+    bytes: usize,
+}
+
+impl Room {
+    pub(super) fn new(limit: PageLimit) -> Self {
+        Self { limit, entries: 0, bytes: 0 }
+    }
+
+    /// Whether there is no room for anything further.
+    fn is_full(&self) -> bool {
+        self.entries > 0 && (self.entries >= self.limit.entries_max || self.bytes >= self.limit.bytes_max)
+    }
+
+    /// Whether there is room for a payload of `len` bytes. For the first one there always is.
+    fn is_enough_for(&self, len: usize) -> bool {
+        let fits = self.entries == 0 || self.bytes.saturating_add(len) <= self.limit.bytes_max;
+        fits && !self.is_full()
+    }
+
+    /// Takes the room for a payload of `len` bytes, if there is as much.
+    pub(super) fn take(&mut self, len: usize) -> bool {
+        let is_enough = self.is_enough_for(len);
+        if is_enough {
+            self.entries += 1;
+            self.bytes = self.bytes.saturating_add(len);
+        }
+        is_enough
+    }
+}
+
 /// A page while it is being filled.
 pub(super) struct Filling {
-    pub(super) limit: PageLimit,
-    bytes: usize,
+    room: Room,
     pub(super) rows: Vec<FeedRow>,
     /// How many rows of the feed `rows` stand for.
     pub(super) stands_for: u64,
@@ -19,13 +52,21 @@ pub(super) struct Filling {
 impl Filling {
     /// An empty page, which leaves out the rows at these seqs.
     pub(super) fn new(limit: PageLimit, left_out: BTreeSet<u64>) -> Self {
-        Self { limit, bytes: 0, rows: Vec::new(), stands_for: 0, left_out, is_dense: true }
+        Self { room: Room::new(limit), rows: Vec::new(), stands_for: 0, left_out, is_dense: true }
+    }
+
+    pub(super) fn limit(&self) -> PageLimit {
+        self.room.limit
     }
 
     /// Whether there is no room for any further row.
     pub(super) fn is_full(&self) -> bool {
-        !self.rows.is_empty()
-            && (self.rows.len() >= self.limit.entries_max || self.bytes >= self.limit.bytes_max)
+        self.room.is_full()
+    }
+
+    /// Whether there is room for a payload of `len` bytes.
+    pub(super) fn has_room(&self, len: usize) -> bool {
+        self.room.is_enough_for(len)
     }
 
     /// Adds `row` if there is room for it. The first one always has room, and a damaged one takes none.
@@ -39,19 +80,11 @@ impl Filling {
 
     /// Adds `row`, which stands for so many rows of the feed, if there is room for it.
     pub(super) fn add(&mut self, row: FeedRow, stands_for: u64) -> bool {
-        let len = row.record.payload.len();
-        let has_room = self.has_room(len);
+        let has_room = self.room.take(row.record.payload.len());
         if has_room {
-            self.bytes = self.bytes.saturating_add(len);
             self.stands_for = self.stands_for.saturating_add(stands_for);
             self.rows.push(row);
         }
         has_room
-    }
-
-    /// Whether there is room for a payload of `len` bytes. For the first one there always is.
-    pub(super) fn has_room(&self, len: usize) -> bool {
-        let fits = self.rows.is_empty() || self.bytes.saturating_add(len) <= self.limit.bytes_max;
-        fits && !self.is_full()
     }
 }

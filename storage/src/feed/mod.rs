@@ -1,7 +1,8 @@
 //! The feed store: the relay's ordered log of accepted changes, per space.
 //!
-//! [`RedbFeed`] is the log itself, with plain calls that decide everything from their arguments. [`FeedStore`] is what a relay
-//! holds: an enum over the backends, with async calls, whose writer puts everything that waits into one transaction.
+//! [`RedbFeed`] is the log in one file, `PostgresFeed` (feature `postgres`) in a database that several relays share. What becomes of an
+//! append is decided in `append` for both. [`FeedStore`] is what a relay holds: an enum over the backends, whose writer puts everything
+//! that waits into one transaction. `conformance` has the checks that every backend passes.
 
 mod append;
 mod behind;
@@ -9,6 +10,8 @@ mod behind;
 pub mod conformance;
 mod cursor;
 mod filling;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod redb;
 mod store;
 mod writer;
@@ -18,6 +21,8 @@ use thiserror::Error;
 
 pub use self::behind::{DamagedRow, FeedSnapshot, Quarantined, Walked};
 pub use self::cursor::cursor_beyond;
+#[cfg(feature = "postgres")]
+pub use self::postgres::{DatabaseError, PostgresFeed, PostgresOptions, Wake, Wakes};
 pub use self::redb::{NewFeed, RedbFeed};
 pub use self::store::{FeedStore, RedbStore};
 pub use self::writer::WriterLimits;
@@ -30,10 +35,11 @@ use crate::position::{Seq, Watermark};
 /// Changes that one device offers to one space. Without entries it only makes sure that the space has a feed.
 ///
 /// ```
-/// use headwater_storage::{Append, DeviceId, FeedEpoch, SpaceId};
+/// use headwater_storage::{Append, DeviceId, FeedEpoch, Pusher, SpaceId};
 /// let append = Append {
 ///     space: SpaceId::from_name("home"),
 ///     origin: DeviceId::from_bytes([1; 16]),
+///     pusher: Pusher::default(),
 ///     received_ms: 1_700_000_000_000,
 ///     epoch_if_new: FeedEpoch::from_bytes([2; 16]),
 ///     entries: Vec::new(),
@@ -46,12 +52,29 @@ pub struct Append {
     pub space: SpaceId,
     /// The device that pushed.
     pub origin: DeviceId,
+    /// Who pushed, and from where.
+    pub pusher: Pusher,
     /// When the push came, in milliseconds since 1970.
     pub received_ms: u64,
     /// The epoch that the feed gets if the space does not have one yet.
     pub epoch_if_new: FeedEpoch,
     /// The changes, dependencies before dependents.
     pub entries: Vec<FeedEntry>,
+}
+
+/// Who stands behind a push, for the audit trail of a database. A redb file keeps none.
+///
+/// ```
+/// use headwater_storage::Pusher;
+/// let pusher = Pusher { user: Some("ada".to_owned()), address: Some("192.0.2.7".to_owned()) };
+/// assert_ne!(pusher, Pusher::default());
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pusher {
+    /// The user, or the role of a SQL client. `None` where nobody knows.
+    pub user: Option<String>,
+    /// The network address.
+    pub address: Option<String>,
 }
 
 /// A change, or a verdict on changes, and what the feed's index has to know of it.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+#[cfg(feature = "postgres")]
+use super::PostgresFeed;
 use super::writer::{FeedWriter, WriterLimits};
 use super::{
     Append, AppendError, Appended, EntityHeads, EntityPage, FeedSnapshot, Page, PageLimit, Quarantined,
@@ -30,7 +32,7 @@ use crate::position::{Position, Seq, Watermark};
 /// let appended = store
 ///     .append(Append {
 ///         space,
-///         origin: DeviceId::from_bytes([1; 16]),
+///         origin: DeviceId::from_bytes([1; 16]), pusher: headwater_storage::Pusher::default(),
 ///         received_ms: 0,
 ///         epoch_if_new: FeedEpoch::from_bytes([2; 16]),
 ///         entries: vec![],
@@ -46,6 +48,17 @@ use crate::position::{Position, Seq, Watermark};
 pub enum FeedStore {
     /// One redb file, for one relay process.
     Redb(RedbStore),
+    /// A database that several relays share.
+    #[cfg(feature = "postgres")]
+    Postgres(PostgresStore),
+}
+
+/// The Postgres backend with its writers. Made by [`FeedStore::postgres`].
+#[cfg(feature = "postgres")]
+#[derive(Clone)]
+pub struct PostgresStore {
+    feed: PostgresFeed,
+    writer: Arc<FeedWriter>,
 }
 
 /// The redb backend with its writer thread. Made by [`FeedStore::redb`].
@@ -70,6 +83,22 @@ impl FeedStore {
         Self::Redb(RedbStore { feed, writer: None })
     }
 
+    /// A store on `feed`. Has to be called within a tokio runtime, on which its writers run.
+    #[cfg(feature = "postgres")]
+    pub fn postgres(feed: PostgresFeed, limits: WriterLimits) -> Self {
+        let writer = Arc::new(FeedWriter::start_tasks(&feed, limits));
+        Self::Postgres(PostgresStore { feed, writer })
+    }
+
+    /// The database under it, if there is one.
+    #[cfg(feature = "postgres")]
+    pub fn database(&self) -> Option<&PostgresFeed> {
+        match self {
+            Self::Redb(_) => None,
+            Self::Postgres(store) => Some(&store.feed),
+        }
+    }
+
     /// Stores an append, together with whatever else waits. Durable when this returns.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         // One append has one receipt.
@@ -82,6 +111,8 @@ impl FeedStore {
         match self {
             Self::Redb(RedbStore { writer: Some(writer), .. }) => writer.append_all(appends).await,
             Self::Redb(RedbStore { feed, writer: None }) => feed.append_all(appends),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.writer.append_all(appends).await,
         }
     }
 
@@ -90,6 +121,8 @@ impl FeedStore {
     pub fn commits(&self) -> u64 {
         match self {
             Self::Redb(redb) => redb.writer.as_ref().map_or(0, |writer| writer.commits()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.writer.commits(),
         }
     }
 
@@ -97,6 +130,8 @@ impl FeedStore {
     pub async fn head(&self, space: SpaceId) -> Result<Option<Watermark>, StoreError> {
         match self {
             Self::Redb(redb) => redb.feed.head(space),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.head(space).await,
         }
     }
 
@@ -104,6 +139,8 @@ impl FeedStore {
     pub async fn check(&self, space: SpaceId, watermark: &Watermark) -> Result<Standing, StoreError> {
         match self {
             Self::Redb(redb) => redb.feed.check(space, watermark),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.check(space, watermark).await,
         }
     }
 
@@ -111,6 +148,8 @@ impl FeedStore {
     pub async fn check_position(&self, space: SpaceId, position: &Position) -> Result<Standing, StoreError> {
         match self {
             Self::Redb(redb) => redb.feed.check_position(space, position),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.check_position(space, position).await,
         }
     }
 
@@ -118,6 +157,8 @@ impl FeedStore {
     pub async fn read_by_seq(&self, space: SpaceId, after: Seq, limit: PageLimit) -> Result<Page, ReadError> {
         match self {
             Self::Redb(redb) => redb.blocking(move |feed| feed.read_by_seq(space, after, limit)).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.read_by_seq(space, after, limit).await,
         }
     }
 
@@ -134,6 +175,8 @@ impl FeedStore {
                 let cursor = cursor.map(Bytes::copy_from_slice);
                 redb.blocking(move |feed| feed.read_by_entity(space, base, cursor.as_deref(), limit)).await
             }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.read_by_entity(space, base, cursor, limit).await,
         }
     }
 
@@ -149,6 +192,8 @@ impl FeedStore {
             Self::Redb(redb) => {
                 redb.blocking(move |feed| feed.read_entity(space, entity, after, limit)).await
             }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.read_entity(space, entity, after, limit).await,
         }
     }
 
@@ -161,6 +206,8 @@ impl FeedStore {
     ) -> Result<Vec<EntityHeads>, ReadError> {
         match self {
             Self::Redb(redb) => redb.blocking(move |feed| feed.heads(space, after, limit)).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.heads(space, after, limit).await,
         }
     }
 
@@ -173,6 +220,8 @@ impl FeedStore {
     ) -> Result<Vec<(Seq, EntityId)>, ReadError> {
         match self {
             Self::Redb(redb) => redb.blocking(move |feed| feed.changed_after(space, after, limit)).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.changed_after(space, after, limit).await,
         }
     }
 
@@ -184,6 +233,8 @@ impl FeedStore {
     ) -> Result<Option<(Seq, EntityHeads)>, ReadError> {
         match self {
             Self::Redb(redb) => redb.blocking(move |feed| feed.entity(space, entity)).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.entity(space, entity).await,
         }
     }
 
@@ -196,6 +247,8 @@ impl FeedStore {
     ) -> Result<Vec<Quarantined>, ReadError> {
         match self {
             Self::Redb(redb) => redb.blocking(move |feed| feed.quarantined(space, after, limit)).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.quarantined(space, after, limit).await,
         }
     }
 
@@ -207,6 +260,8 @@ impl FeedStore {
     ) -> Result<Vec<Quarantined>, ReadError> {
         match self {
             Self::Redb(redb) => redb.blocking(move |feed| feed.quarantined_of(space, entity)).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.quarantined_of(space, entity).await,
         }
     }
 
@@ -214,6 +269,8 @@ impl FeedStore {
     pub async fn progress(&self, space: SpaceId, name: &'static str) -> Result<Seq, ReadError> {
         match self {
             Self::Redb(redb) => redb.blocking(move |feed| feed.progress(space, name)).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.progress(space, name).await,
         }
     }
 
@@ -221,6 +278,8 @@ impl FeedStore {
     pub async fn set_progress(&self, space: SpaceId, name: &'static str, seq: Seq) -> Result<(), ReadError> {
         match self {
             Self::Redb(redb) => redb.blocking(move |feed| feed.set_progress(space, name, seq)).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.set_progress(space, name, seq).await,
         }
     }
 
@@ -234,6 +293,8 @@ impl FeedStore {
     ) -> Result<Walked, ReadError> {
         match self {
             Self::Redb(redb) => redb.blocking(move |feed| feed.walk(space, after, limit, is_whole)).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.walk(space, after, limit, is_whole).await,
         }
     }
 
@@ -247,6 +308,8 @@ impl FeedStore {
     ) -> Result<bool, ReadError> {
         match self {
             Self::Redb(redb) => redb.blocking(move |feed| feed.set_heads(space, entity, last, heads)).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.set_heads(space, entity, last, heads).await,
         }
     }
 
@@ -259,6 +322,8 @@ impl FeedStore {
     ) -> Result<bool, ReadError> {
         match self {
             Self::Redb(redb) => redb.blocking(move |feed| feed.put_snapshot(space, entity, snapshot)).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.put_snapshot(space, entity, snapshot).await,
         }
     }
 
@@ -270,6 +335,8 @@ impl FeedStore {
     ) -> Result<Option<FeedSnapshot>, ReadError> {
         match self {
             Self::Redb(redb) => redb.blocking(move |feed| feed.snapshot(space, entity)).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.snapshot(space, entity).await,
         }
     }
 
@@ -277,6 +344,8 @@ impl FeedStore {
     pub async fn drop_damaged_snapshots(&self, space: SpaceId) -> Result<u64, ReadError> {
         match self {
             Self::Redb(redb) => redb.blocking(move |feed| feed.drop_damaged_snapshots(space)).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.drop_damaged_snapshots(space).await,
         }
     }
 
@@ -284,6 +353,8 @@ impl FeedStore {
     pub async fn spaces(&self) -> Result<Vec<SpaceId>, StoreError> {
         match self {
             Self::Redb(redb) => redb.blocking(RedbFeed::spaces).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.spaces().await,
         }
     }
 }
@@ -309,7 +380,16 @@ impl fmt::Debug for FeedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Redb(_) => "FeedStore::Redb",
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => "FeedStore::Postgres",
         })
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PostgresStore")
     }
 }
 

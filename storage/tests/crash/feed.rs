@@ -164,6 +164,7 @@ fn append_to(space: SpaceId) -> Append {
     Append {
         space,
         origin: DeviceId::from_bytes([7; 16]),
+        pusher: headwater_storage::Pusher::default(),
         received_ms: 3,
         epoch_if_new: FeedEpoch::from_bytes([5; 16]),
         entries: Vec::new(),

@@ -99,6 +99,7 @@ fn append(number: u64, len: usize) -> Append {
     Append {
         space: space(),
         origin: DeviceId::from_bytes([2; 16]),
+        pusher: headwater_storage::Pusher::default(),
         received_ms: 1,
         epoch_if_new: FeedEpoch::from_bytes([3; 16]),
         entries: vec![FeedEntry::new(record, vec![])],

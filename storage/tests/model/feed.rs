@@ -143,7 +143,7 @@ impl<P: Place<FeedStore>> StateMachineTest for FeedModel<P> {
     type Reference = Reference;
 
     fn init_test(_: &Lists) -> UnderTest<P> {
-        let runtime = Builder::new_current_thread().build().unwrap();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let place = P::make();
         let store = Some(place.open());
         UnderTest { store, place, runtime, catch_up: None }
@@ -272,6 +272,7 @@ fn appends() -> impl Strategy<Value = Append> {
     (spaces(), 1..4_u8, 1..4_u8, vec(entries(), 0..5)).prop_map(|(space, origin, epoch, entries)| Append {
         space,
         origin: DeviceId::from_bytes([origin; 16]),
+        pusher: headwater_storage::Pusher::default(),
         received_ms: 1,
         epoch_if_new: FeedEpoch::from_bytes([epoch; 16]),
         entries,

@@ -10,8 +10,11 @@ mod replica;
 
 use std::cell::Cell;
 
-use headwater_storage::testing::SimulatedDisk;
-use headwater_storage::{DeviceId, FeedStore, NewFeed, NewReplica, RedbFeed, ReplicaStore, WriterLimits};
+use headwater_storage::testing::{Postgres, SimulatedDisk};
+use headwater_storage::{
+    DeviceId, FeedStore, NewFeed, NewReplica, PostgresFeed, PostgresOptions, RedbFeed, ReplicaStore,
+    WriterLimits,
+};
 use proptest::test_runner::{Config, TestRunner};
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
 
@@ -66,6 +69,30 @@ fn open_feed(disk: &SimulatedDisk) -> RedbFeed {
     RedbFeed::open_backend(disk.clone(), NewFeed { created_ms: 1 }).unwrap()
 }
 
+/// A database of its own on a server that all sequences share.
+pub(crate) struct OnPostgres {
+    runtime: tokio::runtime::Runtime,
+    url: String,
+}
+
+impl Place<FeedStore> for OnPostgres {
+    fn make() -> Self {
+        // The store's own tasks run here, whichever runtime the test asks from.
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        Self { runtime, url: Postgres::shared().unwrap().database().unwrap() }
+    }
+
+    fn open(&self) -> FeedStore {
+        let options = PostgresOptions::new(&self.url);
+        let _guard = self.runtime.enter();
+        FeedStore::postgres(
+            self.runtime.block_on(PostgresFeed::open(options)).unwrap(),
+            WriterLimits::default(),
+        )
+    }
+}
+
 /// Would file a change, a row or an acknowledgement in a way that nobody thought of testing.
 #[test]
 fn a_replica_on_redb_behaves_like_maps() {
@@ -82,6 +109,12 @@ fn a_feed_on_redb_behaves_like_lists() {
 #[test]
 fn a_feed_with_its_writer_behaves_like_lists() {
     run::<FeedModel<RedbWithWriter>>("a_feed_with_its_writer_behaves_like_lists", 8);
+}
+
+/// Would let a database answer otherwise than a file.
+#[test]
+fn a_feed_on_postgres_behaves_like_lists() {
+    run::<FeedModel<OnPostgres>>("a_feed_on_postgres_behaves_like_lists", 8);
 }
 
 /// Runs one of `share` of the sequences that are asked for.

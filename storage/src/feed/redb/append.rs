@@ -61,12 +61,12 @@ impl<'t> FileLedger<'t> {
         let Self { txn, spaces: mut known_spaces, mut known, mut entities, mut authors, mut quarantine } =
             self;
         let mut spaces = txn.open_table(tables::SPACES)?;
-        for (space, new) in &outcome.spaces {
+        for (space, head) in &outcome.spaces {
             let number = match known_spaces.get(space) {
                 Some(state) => state.number,
                 None => next_space_number(txn)?,
             };
-            let state = SpaceState { number, head: new.head };
+            let state = SpaceState { number, head: *head };
             known_spaces.insert(*space, state);
             spaces.insert(space.as_bytes(), &state.value())?;
         }

@@ -20,7 +20,7 @@ impl RedbFeed {
     /// let feed = RedbFeed::open_backend(InMemoryBackend::new(), NewFeed { created_ms: 0 })?;
     /// let (space, origin) = (SpaceId::from_name("home"), DeviceId::from_bytes([1; 16]));
     /// let epoch_if_new = FeedEpoch::from_bytes([2; 16]);
-    /// feed.append_all(vec![Append { space, origin, received_ms: 0, epoch_if_new, entries: vec![] }])?;
+    /// feed.append_all(vec![Append { space, origin, pusher: headwater_storage::Pusher::default(), received_ms: 0, epoch_if_new, entries: vec![] }])?;
     /// assert!(feed.changed_after(space, Seq::ZERO, 10)?.is_empty());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -62,7 +62,7 @@ impl RedbFeed {
     /// let feed = RedbFeed::open_backend(InMemoryBackend::new(), NewFeed { created_ms: 0 })?;
     /// let (space, origin) = (SpaceId::from_name("home"), DeviceId::from_bytes([1; 16]));
     /// let epoch_if_new = FeedEpoch::from_bytes([2; 16]);
-    /// feed.append_all(vec![Append { space, origin, received_ms: 0, epoch_if_new, entries: vec![] }])?;
+    /// feed.append_all(vec![Append { space, origin, pusher: headwater_storage::Pusher::default(), received_ms: 0, epoch_if_new, entries: vec![] }])?;
     /// assert!(feed.quarantined(space, None, 10)?.is_empty());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -130,7 +130,7 @@ impl RedbFeed {
     /// let feed = RedbFeed::open_backend(InMemoryBackend::new(), NewFeed { created_ms: 0 })?;
     /// let (space, origin) = (SpaceId::from_name("home"), DeviceId::from_bytes([1; 16]));
     /// let epoch_if_new = FeedEpoch::from_bytes([2; 16]);
-    /// feed.append_all(vec![Append { space, origin, received_ms: 0, epoch_if_new, entries: vec![] }])?;
+    /// feed.append_all(vec![Append { space, origin, pusher: headwater_storage::Pusher::default(), received_ms: 0, epoch_if_new, entries: vec![] }])?;
     /// feed.set_progress(space, "projection", Seq::new(7))?;
     /// assert_eq!(feed.progress(space, "projection")?, Seq::new(7));
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -93,7 +93,7 @@ fn give_snapshot(
     let Some(value) = snapshots.get(&entity_key(number, entity))? else { return Ok(Some(0)) };
     let Ok(stored) = StoredSnapshot::parse(value.value()) else { return Ok(Some(0)) };
     let (covers, len) = (stored.covers.get(), stored.payload.len());
-    let is_smaller = (len as u64) < stored.changes_bytes && len <= filling.limit.bytes_max;
+    let is_smaller = (len as u64) < stored.changes_bytes && len <= filling.limit().bytes_max;
     // One that covers nothing would be given again and again.
     if !is_smaller || !(1..=last).contains(&covers) {
         return Ok(Some(0));

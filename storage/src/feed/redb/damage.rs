@@ -26,7 +26,7 @@ impl RedbFeed {
     /// let feed = RedbFeed::open_backend(InMemoryBackend::new(), NewFeed { created_ms: 0 })?;
     /// let (space, origin) = (SpaceId::from_name("home"), DeviceId::from_bytes([1; 16]));
     /// let epoch_if_new = FeedEpoch::from_bytes([2; 16]);
-    /// feed.append_all(vec![Append { space, origin, received_ms: 0, epoch_if_new, entries: vec![] }])?;
+    /// feed.append_all(vec![Append { space, origin, pusher: headwater_storage::Pusher::default(), received_ms: 0, epoch_if_new, entries: vec![] }])?;
     /// assert_eq!(feed.walk(space, Seq::ZERO, 100, |_| true)?.rows, 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

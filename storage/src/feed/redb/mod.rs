@@ -56,7 +56,7 @@ pub struct NewFeed {
 /// };
 /// let appended = feed.append_all(vec![Append {
 ///     space,
-///     origin: DeviceId::from_bytes([3; 16]),
+///     origin: DeviceId::from_bytes([3; 16]), pusher: headwater_storage::Pusher::default(),
 ///     received_ms: 0,
 ///     epoch_if_new: FeedEpoch::from_bytes([4; 16]),
 ///     entries: vec![FeedEntry::new(record, vec![])],

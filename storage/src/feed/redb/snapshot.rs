@@ -26,7 +26,7 @@ impl RedbFeed {
     /// let feed = RedbFeed::open_backend(InMemoryBackend::new(), NewFeed { created_ms: 0 })?;
     /// # let (space, origin) = (SpaceId::from_name("home"), DeviceId::from_bytes([1; 16]));
     /// # let epoch_if_new = FeedEpoch::from_bytes([2; 16]);
-    /// # feed.append_all(vec![Append { space, origin, received_ms: 0, epoch_if_new, entries: vec![] }])?;
+    /// # feed.append_all(vec![Append { space, origin, pusher: headwater_storage::Pusher::default(), received_ms: 0, epoch_if_new, entries: vec![] }])?;
     /// let (hash, payload) = (ChangeHash::from_bytes([1; 32]), Bytes::from_static(b"document"));
     /// let snapshot = FeedSnapshot { covers: Seq::new(7), changes: 5, changes_bytes: 900, hash, payload };
     /// assert!(!feed.put_snapshot(space, EntityId::from_bytes([3; 16]), snapshot)?, "the entity is not known");
@@ -71,7 +71,7 @@ impl RedbFeed {
     /// let feed = RedbFeed::open_backend(InMemoryBackend::new(), NewFeed { created_ms: 0 })?;
     /// let (space, origin) = (SpaceId::from_name("home"), DeviceId::from_bytes([1; 16]));
     /// let epoch_if_new = FeedEpoch::from_bytes([2; 16]);
-    /// feed.append_all(vec![Append { space, origin, received_ms: 0, epoch_if_new, entries: vec![] }])?;
+    /// feed.append_all(vec![Append { space, origin, pusher: headwater_storage::Pusher::default(), received_ms: 0, epoch_if_new, entries: vec![] }])?;
     /// assert_eq!(feed.drop_damaged_snapshots(space)?, 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -1,0 +1,116 @@
+//! The schema: made and moved on by whichever relay comes first.
+//!
+//! Each version says which older relays may still run on it, so that relays are replaced one after the other: first all of them
+//! learn the new schema, and only a later version takes away what the old ones needed.
+
+use std::time::Duration;
+
+use deadpool_postgres::Pool;
+use refinery::Runner;
+use tokio_postgres::Client;
+
+use super::DatabaseError;
+use super::connect::{PostgresOptions, full};
+
+mod feed {
+    refinery::embed_migrations!("migrations/feed");
+}
+
+/// The newest schema that this code knows.
+pub(super) const VERSION: i32 = 1;
+/// The oldest code that can work with that schema, by the newest schema that it knows.
+const OLDEST_CODE: i32 = 1;
+
+const HISTORY: &str = "headwater.feed_schema";
+const ATTEMPTS_MAX: u32 = 20;
+
+/// Made before anything else, by any number of relays at once.
+const GROUND: &str = "
+    CREATE SCHEMA IF NOT EXISTS headwater;
+    CREATE TABLE IF NOT EXISTS headwater.meta (name text PRIMARY KEY, value text NOT NULL);
+    INSERT INTO headwater.meta (name, value) VALUES ('migrating', '') ON CONFLICT (name) DO NOTHING;
+";
+
+/// Moves the schema on to this code's version. Relays that start together do so one after the other.
+pub(super) async fn run(options: &PostgresOptions, pool: &Pool) -> Result<(), DatabaseError> {
+    let mut lock = connect(options).await?;
+    let mut attempts = 0;
+    while let Err(error) = lock.batch_execute(GROUND).await {
+        attempts += 1;
+        // Two relays that make the same thing at the same time: one of them is told so.
+        if error.is_closed() || attempts > ATTEMPTS_MAX {
+            return Err(DatabaseError::Migration(full(&error)));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let failed = |error: tokio_postgres::Error| DatabaseError::Migration(full(&error));
+    let held = lock.transaction().await.map_err(failed)?;
+    let row = "SELECT value FROM headwater.meta WHERE name = 'migrating' FOR UPDATE";
+    held.query_one(row, &[]).await.map_err(failed)?;
+    let mut worker = connect(options).await?;
+    let migrated = migrate(&mut worker).await;
+    held.rollback().await.map_err(failed)?;
+    migrated?;
+    // Whatever the pool had prepared may be about an older schema.
+    pool.retain(|_, _| false);
+    Ok(())
+}
+
+async fn migrate(client: &mut Client) -> Result<(), DatabaseError> {
+    let failed = |error: tokio_postgres::Error| DatabaseError::Migration(full(&error));
+    let found = version(client).await.map_err(failed)?;
+    if found > VERSION {
+        let name = "oldest_code";
+        let row = client
+            .query_opt("SELECT value FROM headwater.meta WHERE name = $1", &[&name])
+            .await
+            .map_err(failed)?;
+        let oldest: i32 = row.and_then(|row| row.get::<_, String>(0).parse().ok()).unwrap_or(i32::MAX);
+        if oldest > VERSION {
+            return Err(DatabaseError::SchemaTooNew { found, supported: VERSION });
+        }
+        tracing::warn!(found, supported = VERSION, "the schema is newer than this relay, and still fits it");
+        return Ok(());
+    }
+    apply(client, feed::migrations::runner(), HISTORY).await?;
+    let oldest = OLDEST_CODE.to_string();
+    let set = "INSERT INTO headwater.meta (name, value) VALUES ('oldest_code', $1)
+               ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value";
+    client.execute(set, &[&oldest]).await.map_err(failed)?;
+    Ok(())
+}
+
+async fn apply(client: &mut Client, mut runner: Runner, history: &str) -> Result<(), DatabaseError> {
+    let done = runner.set_migration_table_name(history).run_async(client).await;
+    let done = done.map_err(|error| DatabaseError::Migration(full(&error)))?;
+    for migration in done.applied_migrations() {
+        tracing::info!(history, %migration, "migrated");
+    }
+    Ok(())
+}
+
+/// The version of the schema that is there; 0 if there is none.
+async fn version(client: &Client) -> Result<i32, tokio_postgres::Error> {
+    let (schema, table) = HISTORY.split_once('.').unwrap_or(("public", HISTORY));
+    let there = "SELECT 1 FROM information_schema.tables WHERE table_schema = $1 AND table_name = $2";
+    if client.query_opt(there, &[&schema, &table]).await?.is_none() {
+        return Ok(0);
+    }
+    let row = client.query_one(&format!("SELECT max(version) FROM {HISTORY}"), &[]).await?;
+    Ok(row.get::<_, Option<i32>>(0).unwrap_or(0))
+}
+
+/// A connection without time limits, for work that is done once.
+async fn connect(options: &PostgresOptions) -> Result<Client, DatabaseError> {
+    let (client, connection) = options
+        .config()?
+        .connect(options.tls()?)
+        .await
+        .map_err(|error| DatabaseError::Unreachable(full(&error)))?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to the database ended");
+        }
+    });
+    Ok(client)
+}
