@@ -95,6 +95,7 @@ impl Relay {
         self.machine(space).push(Push {
             connection,
             device,
+            pusher: headwater_storage::Pusher::default(),
             push_id,
             entries: Entries::Changes(entries),
             answer,

@@ -115,7 +115,7 @@ pub struct Entry {
 pub async fn ask(
     folder: &Path,
     request: &Request,
-    config: impl Fn() -> Result<Config, Box<dyn std::error::Error>>,
+    config: impl AsyncFn() -> Result<Config, Box<dyn std::error::Error>>,
 ) -> Result<Reply, Box<dyn std::error::Error>> {
     let mut attempts = 0;
     loop {
@@ -124,13 +124,18 @@ pub async fn ask(
             return Ok(reply);
         }
         attempts += 1;
-        match config() {
-            Ok(config) => return Ok(answer(&Relay::offline(config), request.clone()).await),
+        match config().await {
+            Ok(config) => return Ok(ask_store(config, request.clone()).await),
             // One that holds the files and does not answer yet is starting.
             Err(_) if attempts < ATTEMPTS_MAX => tokio::time::sleep(ATTEMPTS_APART).await,
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Asks a store that nobody else has open, or that may be used beside others.
+pub async fn ask_store(config: Config, request: Request) -> Reply {
+    answer(&Relay::offline(config), request).await
 }
 
 /// Asks the relay that runs. `None` if none does.

@@ -12,7 +12,7 @@ use futures_util::SinkExt;
 use headwater::sync::Time;
 use headwater::sync::relay::{Input, Output, RelaySession, StoreTask};
 use headwater::wire::{ErrorCode, OpenMode};
-use headwater_storage::{DeviceId, SpaceId};
+use headwater_storage::{DeviceId, Pusher, SpaceId};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -174,7 +174,8 @@ impl Connection {
     async fn push(&mut self, space: SpaceId, push_id: u64, entries: Vec<headwater_storage::ChangeRecord>) {
         let (Some(device), Some(actor)) = (self.device, self.spaces.get(&space)) else { return };
         let (connection, answer) = (self.id, self.queue.clone());
-        let push = Push { connection, device, push_id, entries: Entries::Changes(entries), answer };
+        let pusher = Pusher { user: None, address: Some(self.peer.ip().to_string()) };
+        let push = Push { connection, device, pusher, push_id, entries: Entries::Changes(entries), answer };
         // The actor lives as long as this connection holds a handle to it.
         if actor.send(Mail::Push { push, actor: actor.clone() }).await.is_err() {
             let now = now(&self.relay);

@@ -12,7 +12,7 @@ use headwater::document::{Examined, examine};
 use headwater::ingest::{Chunk, IngestError, Verdict, is_whole};
 use headwater_storage::{
     Bytes, ChangeHash, ChangeRecord, DamagedRow, DeviceId, EntityHeads, EntityId, FeedSnapshot, FeedStore,
-    Judgement, PageLimit, PayloadKind, Placement, ReadError, Refusal, Seq, SpaceId, StoreError,
+    Judgement, PageLimit, PayloadKind, Placement, Pusher, ReadError, Refusal, Seq, SpaceId, StoreError,
     snapshot_is_due,
 };
 use tokio::sync::Notify;
@@ -349,8 +349,8 @@ async fn judge(
     // No connection has the number 0, and no device this id.
     let (answer, mut inbox) = Inbox::new(0);
     let device = DeviceId::from_bytes([0; 16]);
-    let push =
-        Push { connection: 0, device, push_id: 0, entries: Entries::Verdict(record, judgement), answer };
+    let (pusher, entries) = (Pusher::default(), Entries::Verdict(record, judgement));
+    let push = Push { connection: 0, device, pusher, push_id: 0, entries, answer };
     let actor = hub.space(space);
     if actor.send(Mail::Push { push, actor: actor.clone() }).await.is_err() {
         return false;

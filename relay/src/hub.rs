@@ -36,6 +36,17 @@ impl Hub {
         Arc::clone(&self.news)
     }
 
+    /// The actor of a space, if it is open.
+    pub(crate) fn open_space(&self, id: SpaceId) -> Option<SpaceHandle> {
+        self.spaces.lock().unwrap_or_else(PoisonError::into_inner).get(&id)?.upgrade()
+    }
+
+    /// The actors of all spaces that are open.
+    pub(crate) fn open_spaces(&self) -> HashMap<SpaceId, SpaceHandle> {
+        let spaces = self.spaces.lock().unwrap_or_else(PoisonError::into_inner);
+        spaces.iter().filter_map(|(space, actor)| Some((*space, actor.upgrade()?))).collect()
+    }
+
     pub(crate) fn space(&self, id: SpaceId) -> SpaceHandle {
         let mut spaces = self.spaces.lock().unwrap_or_else(PoisonError::into_inner);
         match spaces.entry(id) {

@@ -7,7 +7,8 @@
 //! 3. `reads` answers what the session wants to know of the store.
 //! 4. [`space`]: one actor per space checks pushed changes, appends them, acknowledges, and fans out.
 //! 5. `hub` finds the actor of a space.
-//! 6. `examiner` looks at what was appended, and puts into quarantine what would harm its entity.
+//! 6. `follow` tells the actors what other relays have appended to the same database.
+//! 7. `examiner` looks at what was appended, and puts into quarantine what would harm its entity.
 //!
 //! [`admin`] is for the person who runs the relay.
 //!
@@ -18,6 +19,7 @@ mod admission;
 mod config;
 mod connection;
 mod examiner;
+mod follow;
 mod http;
 mod hub;
 mod listener;

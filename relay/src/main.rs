@@ -2,14 +2,14 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use headwater_relay::admin::{self, Reply, Request};
 use headwater_relay::{Config, Exposure, serve};
-use headwater_storage::{FeedStore, NewFeed, RedbFeed, WriterLimits};
+use headwater_storage::{FeedStore, NewFeed, PostgresFeed, PostgresOptions, RedbFeed, WriterLimits};
 
 /// Keeps changes, and passes them on between devices.
 #[derive(Parser)]
@@ -27,14 +27,13 @@ enum Command {
     /// Serve until SIGTERM or ctrl-c.
     Serve(Serve),
     /// Walk all feeds, say what is damaged, and have replicas asked for whole copies of it. Works beside a running relay.
-    Verify(Verify),
+    Verify(Place),
     /// Changes that everybody leaves out, because their entities would not load with them. Works beside a running relay.
     Quarantine {
         #[command(subcommand)]
         action: Quarantine,
-        /// The folder of the relay's data.
-        #[arg(long, env = "HEADWATER_RELAY_DATA", global = true, default_value = ".")]
-        data: PathBuf,
+        #[command(flatten)]
+        place: Place,
     },
 }
 
@@ -43,19 +42,34 @@ struct Serve {
     /// Where to listen. Port 0 picks a free one; the address is printed on stdout.
     #[arg(long, default_value = "127.0.0.1:8787", env = "HEADWATER_RELAY_LISTEN")]
     listen: SocketAddr,
-    /// The folder that the data is kept in. Made if it is not there.
-    #[arg(long, env = "HEADWATER_RELAY_DATA")]
-    data: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Allow an address that other machines can reach, although there is no access control yet.
     #[arg(long)]
     insecure: bool,
 }
 
+/// Where the feeds are: in a folder, or in a database that several relays share.
 #[derive(Args)]
-struct Verify {
-    /// The folder of the relay's data.
-    #[arg(long, env = "HEADWATER_RELAY_DATA")]
-    data: PathBuf,
+struct Place {
+    /// The folder that the data is kept in. Made if it is not there.
+    #[arg(long, env = "HEADWATER_RELAY_DATA", global = true, required_unless_present = "database_url")]
+    data: Option<PathBuf>,
+    /// Keep the data in this database instead: postgres://user:password@host/database. Any number of relays may share it.
+    #[arg(
+        long,
+        env = "HEADWATER_RELAY_DATABASE_URL",
+        global = true,
+        hide_env_values = true,
+        conflicts_with = "data"
+    )]
+    database_url: Option<String>,
+    /// A file of PEM certificates that the database's certificate is checked against, in place of this machine's.
+    #[arg(long, env = "HEADWATER_RELAY_DATABASE_CA", global = true, requires = "database_url")]
+    database_ca: Option<PathBuf>,
+    /// How often to look for what other relays have stored, where the database does not tell, in milliseconds.
+    #[arg(long, default_value_t = 500, global = true)]
+    database_poll_ms: u64,
 }
 
 #[derive(Subcommand)]
@@ -90,8 +104,8 @@ fn main() -> ExitCode {
     }
     let done = match cli.command {
         Command::Serve(options) => run(options).map(|()| ExitCode::SUCCESS),
-        Command::Quarantine { action, data } => ask(action.request(), &data),
-        Command::Verify(Verify { data }) => ask(Request::Verify, &data),
+        Command::Quarantine { action, place } => ask(action.request(), &place),
+        Command::Verify(place) => ask(Request::Verify, &place),
     };
     match done {
         Ok(code) => code,
@@ -104,8 +118,8 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(options: Serve) -> Result<(), Box<dyn std::error::Error>> {
-    let mut config = open(&options.data)?;
-    config.admin_socket = Some(options.data.join(admin::SOCKET));
+    let mut config = options.place.open().await?;
+    config.admin_socket = options.place.data.as_ref().map(|data| data.join(admin::SOCKET));
     if options.insecure {
         config.exposure = Exposure::Insecure;
     }
@@ -117,10 +131,20 @@ async fn run(options: Serve) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn open(data: &Path) -> Result<Config, Box<dyn std::error::Error>> {
-    let created_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
-    let feed = RedbFeed::open(data.join("feed.redb"), NewFeed { created_ms })?;
-    Ok(Config::new(FeedStore::redb(feed, WriterLimits::default())?))
+impl Place {
+    async fn open(&self) -> Result<Config, Box<dyn std::error::Error>> {
+        if let Some(url) = &self.database_url {
+            let mut options = PostgresOptions::new(url);
+            options.ca_file.clone_from(&self.database_ca);
+            options.poll_ms = self.database_poll_ms;
+            let feed = PostgresFeed::open(options).await?;
+            return Ok(Config::new(FeedStore::postgres(feed, WriterLimits::default())));
+        }
+        let data = self.data.as_ref().ok_or("neither a folder nor a database is named")?;
+        let created_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
+        let feed = RedbFeed::open(data.join("feed.redb"), NewFeed { created_ms })?;
+        Ok(Config::new(FeedStore::redb(feed, WriterLimits::default())?))
+    }
 }
 
 impl Quarantine {
@@ -134,15 +158,15 @@ impl Quarantine {
 }
 
 #[tokio::main]
-async fn ask(request: Request, data: &Path) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let offline = || {
-        if data.join("feed.redb").exists() {
-            open(data)
-        } else {
-            Err(format!("there is no relay's data in {}", data.display()).into())
+async fn ask(request: Request, place: &Place) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let reply = match &place.data {
+        Some(data) if !data.join("feed.redb").exists() => {
+            return Err(format!("there is no relay's data in {}", data.display()).into());
         }
+        Some(data) => admin::ask(data, &request, || place.open()).await?,
+        // Whatever is done to the database, the relays on it see.
+        None => admin::ask_store(place.open().await?, request).await,
     };
-    let reply = admin::ask(data, &request, offline).await?;
     let mut stdout = std::io::stdout();
     match reply {
         Reply::Listed(entries) => {

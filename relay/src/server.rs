@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use crate::admission::{Admission, Admitted};
 use crate::config::{Config, Exposure};
 use crate::examiner;
+use crate::follow;
 use crate::http;
 use crate::hub::Hub;
 use crate::listener::Listener;
@@ -68,6 +69,7 @@ pub async fn serve(
     let hub = Hub::new(&config);
     let relay = Arc::new(Relay { config, hub, draining, started: tokio::time::Instant::now(), alive });
     tokio::spawn(examiner::run(Arc::clone(&relay)));
+    tokio::spawn(follow::run(Arc::clone(&relay)));
     #[cfg(unix)]
     if let Some(path) = relay.config.admin_socket.clone() {
         let relay = Arc::clone(&relay);

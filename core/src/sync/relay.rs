@@ -124,6 +124,10 @@ impl RelaySession {
                 self.live(space, first, watermark, frame, author);
                 Ok(())
             }
+            Input::Rewound => {
+                self.rewound();
+                Ok(())
+            }
             Input::Lagged { space } => {
                 self.lagged(space);
                 Ok(())

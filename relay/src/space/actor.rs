@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use headwater::ingest::ChangeLimits;
-use headwater_storage::{AppendError, Appended, FeedEpoch, FeedStore, SpaceId};
+use headwater_storage::{AppendError, Appended, FeedEpoch, FeedStore, PageLimit, Seq, SpaceId, Watermark};
 use tokio::sync::{mpsc, oneshot};
 
 use super::inbox::{ConnectionId, Inbox};
 use super::machine::{Push, SpaceMachine};
 use crate::examiner::News;
+
+/// How much is read at once of what others have appended: as much as fits a frame.
+const FOLLOWED: PageLimit = PageLimit { entries_max: 500, bytes_max: 256 << 10 };
 
 pub(crate) type SpaceHandle = mpsc::Sender<Mail>;
 
@@ -37,6 +40,14 @@ pub(crate) enum Mail {
     Unsubscribe {
         connection: ConnectionId,
     },
+    /// Another relay says that the feed has come so far.
+    Grown {
+        seq: Seq,
+    },
+    /// The feed was seen to be here.
+    Look {
+        head: Watermark,
+    },
     Push {
         push: Push,
         /// Keeps the actor, and with it the order of the feed, until the push is done, even if its connection is gone.
@@ -49,7 +60,8 @@ pub(crate) fn start(space: SpaceId, config: ActorConfig) -> SpaceHandle {
     let (handle, mailbox) = mpsc::channel(config.queue_pushes_max);
     let machine = SpaceMachine::new(space, config.change);
     let (changes_waiting, handles) = (0, Vec::new());
-    tokio::spawn(Actor { space, config, machine, changes_waiting, handles }.run(mailbox));
+    let is_shared = config.store.database().is_some();
+    tokio::spawn(Actor { space, config, machine, is_shared, changes_waiting, handles }.run(mailbox));
     handle
 }
 
@@ -57,6 +69,8 @@ struct Actor {
     space: SpaceId,
     config: ActorConfig,
     machine: SpaceMachine,
+    /// Whether other relays append to the same feed.
+    is_shared: bool,
     /// Changes of the pushes that wait for the next append.
     changes_waiting: usize,
     /// Of the pushes that wait.
@@ -80,12 +94,12 @@ impl Actor {
             tokio::select! {
                 mail = mailbox.recv(), if has_room => match mail {
                     Some(mail) => {
-                        self.take(mail);
+                        self.take(mail).await;
                         // Everything that has come by now goes into the same append.
                         while self.changes_waiting < self.config.append_changes_max
                             && let Ok(mail) = mailbox.try_recv()
                         {
-                            self.take(mail);
+                            self.take(mail).await;
                         }
                     }
                     // No handle is left, so nothing waits and nothing is under way.
@@ -96,25 +110,78 @@ impl Actor {
                     if let Err(error) = &appended {
                         tracing::error!(space = %self.space, %error, "an append failed");
                     }
+                    let head = appended.as_ref().ok().and_then(|appended| Some(appended.last()?.head()));
                     self.machine.end_append(appended.ok());
                     self.config.news.of(self.space);
+                    if self.is_shared && head.is_some() && self.machine.delivered() != head {
+                        self.follow().await;
+                    }
                 }
             }
         }
     }
 
-    fn take(&mut self, mail: Mail) {
+    async fn take(&mut self, mail: Mail) {
         match mail {
             Mail::Subscribe { connection, inbox, done } => {
                 self.machine.subscribe(connection, inbox);
+                if self.is_shared && self.machine.delivered().is_none() {
+                    // From here on everything is passed on; the connection reads what was before.
+                    self.begin_to_share().await;
+                }
                 // A connection that is gone by now unsubscribes as well.
                 let _gone = done.send(()).is_err();
             }
             Mail::Unsubscribe { connection } => self.machine.unsubscribe(connection),
+            Mail::Grown { seq } => {
+                if self.machine.delivered().is_none_or(|delivered| delivered.seq < seq) {
+                    self.follow().await;
+                }
+            }
+            Mail::Look { head } => {
+                if self.machine.delivered() != Some(head) {
+                    self.follow().await;
+                }
+            }
             Mail::Push { push, actor } => {
                 self.changes_waiting += push.entries.len();
                 self.handles.push(actor);
                 self.machine.push(push);
+            }
+        }
+    }
+
+    async fn begin_to_share(&mut self) {
+        match self.config.store.head(self.space).await {
+            Ok(Some(head)) => self.machine.share(head),
+            // There is nothing yet; the first append begins it.
+            Ok(None) => {}
+            Err(error) => tracing::error!(space = %self.space, %error, "the feed's head cannot be read"),
+        }
+    }
+
+    /// Passes on what others have appended. Whatever fails here is found again at the next look.
+    async fn follow(&mut self) {
+        loop {
+            let Some(delivered) = self.machine.delivered() else {
+                self.begin_to_share().await;
+                // What was appended until now has passed the connections by.
+                self.machine.lag_all();
+                return;
+            };
+            match self.config.store.read_by_seq(self.space, delivered.seq, FOLLOWED).await {
+                Ok(page) => {
+                    if page.end != delivered {
+                        self.machine.pass_on(&page);
+                    }
+                    if page.end == page.head {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(space = %self.space, %error, "what other relays have appended cannot be read");
+                    return;
+                }
             }
         }
     }

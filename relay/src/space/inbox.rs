@@ -47,6 +47,8 @@ pub enum Message {
         /// Whose changes they are.
         author: Author,
     },
+    /// The feed is not the one any more that it was: every client has to open it again.
+    Rewound,
 }
 
 /// The sending end of a connection's queue: one for each space that has something for it.
@@ -96,11 +98,16 @@ impl Inbox {
         let waiting = state.live_bytes.fetch_add(bytes, Ordering::Relaxed);
         if waiting.saturating_add(bytes) > state.live_bytes_max && !cfg!(bug = "inbox-without-bound") {
             state.live_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            state.lagged.store(!cfg!(bug = "lag-not-told"), Ordering::Release);
-            state.lagging.notify_one();
+            self.lag();
         } else {
             self.answer(message);
         }
+    }
+
+    /// Tells the connection to read the feeds.
+    pub(super) fn lag(&self) {
+        self.state.lagged.store(!cfg!(bug = "lag-not-told"), Ordering::Release);
+        self.state.lagging.notify_one();
     }
 
     pub(super) fn answer(&self, message: Message) {
@@ -176,6 +183,7 @@ impl Delivery {
             Delivery::Message(Message::Live { space, first, watermark, frame, author }) => {
                 session.handle(now, Input::Live { space, first, watermark, frame, author });
             }
+            Delivery::Message(Message::Rewound) => session.handle(now, Input::Rewound),
             Delivery::Lagged => {
                 let spaces: Vec<SpaceId> = session.spaces().collect();
                 for space in spaces {

@@ -7,7 +7,8 @@ use headwater::ingest::{ChangeHeader, ChangeLimits, IngestError, check_record};
 use headwater::sync::relay::{Author, encode_live};
 use headwater::wire::ErrorCode;
 use headwater_storage::{
-    Append, Appended, ChangeRecord, DeviceId, FeedEntry, FeedEpoch, Judgement, Numbers, SpaceId,
+    Append, Appended, ChangeRecord, DeviceId, FeedEntry, FeedEpoch, Judgement, Numbers, Page, Pusher, Seq,
+    SpaceId, Watermark,
 };
 
 use super::inbox::{ConnectionId, Inbox, Message};
@@ -31,6 +32,8 @@ pub struct SpaceMachine {
     subscribers: BTreeMap<ConnectionId, Inbox>,
     waiting: Vec<Push>,
     under_way: Vec<CheckedPush>,
+    /// Up to where everything was passed on. `None` if nobody else appends to the feed: then that is what this machine has appended.
+    delivered: Option<Watermark>,
 }
 
 /// Changes that a connection pushes.
@@ -40,6 +43,8 @@ pub struct Push {
     pub connection: ConnectionId,
     /// Its device.
     pub device: DeviceId,
+    /// Who stands behind it.
+    pub pusher: Pusher,
     /// The client's number for this push.
     pub push_id: u64,
     /// What it pushes.
@@ -81,7 +86,35 @@ impl SpaceMachine {
     /// A space without listeners.
     pub fn new(space: SpaceId, limits: ChangeLimits) -> SpaceMachine {
         let (subscribers, waiting, under_way) = (BTreeMap::new(), Vec::new(), Vec::new());
-        SpaceMachine { space, limits, subscribers, waiting, under_way }
+        SpaceMachine { space, limits, subscribers, waiting, under_way, delivered: None }
+    }
+
+    /// From now on, others may append to the feed, which is at `head`. What they append comes by [`SpaceMachine::pass_on`].
+    pub fn share(&mut self, head: Watermark) {
+        self.delivered.get_or_insert(head);
+    }
+
+    /// Up to where everything was passed on, of a feed that others append to.
+    pub fn delivered(&self) -> Option<Watermark> {
+        self.delivered
+    }
+
+    /// Passes on a page of the feed after [`SpaceMachine::delivered`]. If it does not go on from there, the feed is another one: all
+    /// subscribers are told, and open it again.
+    pub fn pass_on(&mut self, page: &Page) {
+        let Some(delivered) = self.delivered.replace(page.end) else { return };
+        let records = || page.rows.iter().map(|row| &row.record);
+        let reached = records().fold(delivered, |at, record| at.extended(record.entity, record.hash));
+        if page.is_dense && reached != page.end {
+            tracing::warn!(space = %self.space, at = %delivered.seq, "the feed is not the one any more that it was");
+            self.delivered = Some(page.head);
+            self.subscribers.values().for_each(|inbox| inbox.answer(Message::Rewound));
+        } else if !page.is_dense {
+            // Seqs are missing; each connection reads around them.
+            self.lag_all();
+        } else if let Some(first) = page.rows.first() {
+            self.send_live(None, first.seq, records(), page.end);
+        }
     }
 
     /// From now on, live frames go to this connection.
@@ -124,7 +157,7 @@ impl SpaceMachine {
         }
         let mut appends = Vec::with_capacity(self.waiting.len());
         for push in std::mem::take(&mut self.waiting) {
-            let Push { connection, device, push_id, entries, answer } = push;
+            let Push { connection, device, pusher, push_id, entries, answer } = push;
             let (entries, refused) = match entries {
                 Entries::Changes(records) => self.check(records),
                 Entries::Verdict(record, judgement) => {
@@ -135,14 +168,7 @@ impl SpaceMachine {
             let has_entries = !entries.is_empty();
             if has_entries {
                 let (space, epoch_if_new) = (self.space, new_epoch());
-                appends.push(Append {
-                    space,
-                    origin: device,
-                    pusher: headwater_storage::Pusher::default(),
-                    received_ms,
-                    epoch_if_new,
-                    entries,
-                });
+                appends.push(Append { space, origin: device, pusher, received_ms, epoch_if_new, entries });
             }
             self.under_way.push(CheckedPush { connection, push_id, answer, refused, has_entries });
         }
@@ -165,8 +191,14 @@ impl SpaceMachine {
             let message =
                 Message::Appended { space: self.space, push_id, appended: receipt.clone(), refused };
             answer.answer(message);
-            if let Some(receipt) = receipt {
-                self.fan_out(connection, &receipt);
+            match (receipt, &mut self.delivered) {
+                (Some(receipt), None) => self.fan_out(connection, &receipt),
+                (Some(receipt), Some(delivered)) if *delivered == receipt.before() => {
+                    *delivered = receipt.head();
+                    self.fan_out(connection, &receipt);
+                }
+                // Something of others came between: it is read, and this with it.
+                (Some(_), Some(_)) | (None, _) => {}
             }
         }
     }
@@ -191,15 +223,31 @@ impl SpaceMachine {
         FeedEntry { numbers: Some(numbers), ..FeedEntry::new(record, deps) }
     }
 
+    /// Tells all subscribers to read the feed.
+    pub fn lag_all(&self) {
+        self.subscribers.values().for_each(Inbox::lag);
+    }
+
     fn fan_out(&self, author: ConnectionId, appended: &Appended) {
-        let Some(first) = appended.rows().first().map(|row| row.seq) else { return };
+        if let Some(first) = appended.rows().first() {
+            let records = appended.rows().iter().map(|row| &row.record);
+            self.send_live(Some(author), first.seq, records, appended.head());
+        }
+    }
+
+    fn send_live<'a>(
+        &self,
+        author: Option<ConnectionId>,
+        first: Seq,
+        records: impl ExactSizeIterator<Item = &'a ChangeRecord> + Clone,
+        watermark: Watermark,
+    ) {
         if self.subscribers.is_empty() {
             return;
         }
-        let watermark = appended.head();
-        let frame = encode_live(self.space, first, appended.rows().iter().map(|row| &row.record), watermark);
+        let frame = encode_live(self.space, first, records, watermark);
         for (connection, inbox) in &self.subscribers {
-            let author = if *connection == author { Author::Own } else { Author::Other };
+            let author = if Some(*connection) == author { Author::Own } else { Author::Other };
             let message = Message::Live { space: self.space, first, watermark, frame: frame.clone(), author };
             inbox.live(message, frame.len());
         }

@@ -30,7 +30,7 @@ fn flip_last_byte(path: &Path, key: &[u8; 12]) {
 }
 
 async fn verify(folder: &Path) -> (u64, usize, usize) {
-    let reply = admin::ask(folder, &Request::Verify, || Err("the relay runs".into())).await.unwrap();
+    let reply = admin::ask(folder, &Request::Verify, async || Err("the relay runs".into())).await.unwrap();
     let Reply::Verified { rows, damaged, broken, .. } = reply else { panic!("{reply:?}") };
     (rows, damaged.len(), broken.len())
 }

@@ -45,7 +45,7 @@ fn record(entity: EntityId, change: &Change) -> ChangeRecord {
 }
 
 async fn ask(folder: &Path, request: Request) -> Reply {
-    admin::ask(folder, &request, || Err("the relay runs".into())).await.unwrap()
+    admin::ask(folder, &request, async || Err("the relay runs".into())).await.unwrap()
 }
 
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -137,7 +137,7 @@ async fn a_harmful_change_is_left_out_by_everybody_and_the_entity_lives_on() {
     // The list is in the files.
     let feed = open_feed(directory.path()).await;
     let store = headwater_storage::FeedStore::redb(feed, headwater_storage::WriterLimits::default()).unwrap();
-    let offline = || Ok(headwater_relay::Config::new(store.clone()));
+    let offline = async || Ok(headwater_relay::Config::new(store.clone()));
     let offline = admin::ask(directory.path(), &Request::List, offline).await.unwrap();
     assert_eq!(offline, Reply::Listed(listed));
 }

@@ -227,7 +227,7 @@ async fn an_entity_gets_a_snapshot_again_once_nothing_of_it_is_in_quarantine() {
     examined(&store).await;
     assert_eq!(store.snapshot(space(), bag).await.unwrap(), None);
     let request = Request::Release { hash: sound.hash.to_string() };
-    let released = admin::ask(directory.path(), &request, || Err("the relay runs".into())).await.unwrap();
+    let released = admin::ask(directory.path(), &request, async || Err("the relay runs".into())).await.unwrap();
     assert_eq!(released, Reply::Released(vec![sound.hash.to_string()]));
     grow(&a, &bags, bag, 1);
     sync(&a, &relay).await;
@@ -286,7 +286,7 @@ async fn verify_drops_a_damaged_snapshot_and_the_entity_gets_another() {
     let store = FeedStore::redb(open_feed(folder).await, WriterLimits::default()).unwrap();
     assert_eq!(store.snapshot(space(), bag).await.unwrap(), None);
     for expected in [1, 0] {
-        let offline = || Ok(Config::new(store.clone()));
+        let offline = async || Ok(Config::new(store.clone()));
         let reply = admin::ask(folder, &Request::Verify, offline).await.unwrap();
         let Reply::Verified { damaged, broken, snapshots_dropped, .. } = reply else { panic!("{reply:?}") };
         assert_eq!((damaged.len(), broken.len(), snapshots_dropped), (0, 0, expected));

@@ -37,8 +37,10 @@ impl Default for WriterLimits {
 
 struct Job {
     appends: Vec<Append>,
-    answer: oneshot::Sender<Result<Vec<Appended>, AppendError>>,
+    answer: Answer,
 }
+
+type Answer = oneshot::Sender<Result<Vec<Appended>, AppendError>>;
 
 pub(super) struct FeedWriter {
     /// `None` only while it is being dropped.
@@ -129,7 +131,7 @@ async fn run_task(
 struct Batch(Vec<Job>);
 
 /// Who waits for a transaction, and for how many receipts.
-struct Waiting(Vec<(usize, oneshot::Sender<Result<Vec<Appended>, AppendError>>)>);
+struct Waiting(Vec<(usize, Answer)>);
 
 impl Batch {
     /// The first job and whatever waits behind it.

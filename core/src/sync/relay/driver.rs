@@ -106,6 +106,8 @@ pub enum Input<'a> {
         /// The space.
         space: SpaceId,
     },
+    /// A feed that this session has open is not the one any more that it was.
+    Rewound,
     /// The answer to [`Output::ListHeads`].
     EntityHeads {
         /// The space.

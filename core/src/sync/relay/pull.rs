@@ -129,6 +129,14 @@ impl RelaySession {
         if space.flow != (Flow::CatchingUp { reading: Some(ticket) }) {
             return;
         }
+        if let PageEnd::At(end) = &page.end
+            && !space.by_entity
+            && !space.leads_to(page.first.is_some().then_some(page.entries.as_slice()), end)
+        {
+            self.rewound();
+            return;
+        }
+        let Some(space) = self.space_mut(id) else { return };
         space.head = space.head.max(page.head.seq);
         space.entries_sent = space.entries_sent.saturating_add(page.stands_for);
         let (watermark, cursor) = match &page.end {
@@ -157,6 +165,12 @@ impl RelaySession {
         let frame = encode_changes(&head, page.entries.iter());
         self.transmit_changes(id, &frame);
         self.read_on(id);
+    }
+
+    /// The feed is not the one any more that the client has read: its database was restored from an older copy, or failed over to one.
+    /// The client comes back, and is told to compare heads.
+    pub(super) fn rewound(&mut self) {
+        self.drain();
     }
 
     pub(super) fn page_failed(&mut self, id: SpaceId, ticket: Ticket) {

@@ -69,7 +69,7 @@ impl RelaySession {
             // Only what comes right behind the client's position may move it: anything of others in between must be sent first.
             if follows
                 && appended.head().seq > appended.before().seq
-                && (space.continues_from(appended.before().seq) || cfg!(bug = "ack-skips-others"))
+                && (space.continues_at(&appended.before()) || cfg!(bug = "ack-skips-others"))
             {
                 space.advance(appended.head());
                 watermark = Some(appended.head());

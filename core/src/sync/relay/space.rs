@@ -87,6 +87,24 @@ impl Space {
         self.sent.watermark.map_or(Seq::ZERO, |watermark| watermark.seq)
     }
 
+    /// Whether the client has exactly the history up to `before`. Two feeds can be equally long: one may be an older copy of the other that
+    /// went on by itself.
+    pub(super) fn continues_at(&self, before: &Watermark) -> bool {
+        let has_it = self.sent.watermark.map_or(before.seq == Seq::ZERO, |watermark| watermark == *before);
+        has_it && self.sent.cursor.is_none()
+    }
+
+    /// Whether a page of the feed goes on from what the client has. By its entries, if they follow each other without a gap.
+    pub(super) fn leads_to(&self, entries: Option<&[ChangeRecord]>, end: &Watermark) -> bool {
+        let Some(sent) = self.sent.watermark else { return true };
+        match entries {
+            Some(entries) => {
+                entries.iter().fold(sent, |at, entry| at.extended(entry.entity, entry.hash)) == *end
+            }
+            None => end.seq > sent.seq || *end == sent,
+        }
+    }
+
     /// Whether what comes right after `before` can go to the client as it is.
     pub(super) fn continues_from(&self, before: Seq) -> bool {
         self.sent.cursor.is_none() && self.sent_seq() == before

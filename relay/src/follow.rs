@@ -1,0 +1,58 @@
+//! Follows what other relays append to the same database, for the spaces that are open here.
+//!
+//! A wake-up says which feed has grown; a poll finds what no wake-up told. The actor of the space reads the new rows once and
+//! passes them on to all its connections.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use headwater_storage::{PostgresFeed, SpaceId, Wake, Watermark};
+
+use crate::space::Mail;
+use crate::state::{Relay, until_draining};
+
+/// Runs until the relay drains. Returns at once where nobody else can append.
+pub(crate) async fn run(relay: Arc<Relay>) {
+    let Some(database) = relay.config.store.database() else { return };
+    let mut draining = relay.draining.clone();
+    let mut wakes = database.wakes();
+    let mut seen = HashMap::new();
+    loop {
+        let wake = tokio::select! {
+            () = until_draining(&mut draining) => return,
+            wake = wakes.next() => wake,
+        };
+        match wake {
+            Wake::Grown(space, seq) => {
+                if let Some(actor) = relay.hub.open_space(space) {
+                    // One that is full of work finds out at the next poll.
+                    let _full = actor.try_send(Mail::Grown { seq }).is_err();
+                }
+            }
+            Wake::Look => look(&relay, database, &mut seen).await,
+        }
+    }
+}
+
+/// Tells the actors of those open spaces whose feeds have changed since the last look.
+async fn look(relay: &Relay, database: &PostgresFeed, seen: &mut HashMap<SpaceId, Watermark>) {
+    let actors = relay.hub.open_spaces();
+    seen.retain(|space, _| actors.contains_key(space));
+    if actors.is_empty() {
+        return;
+    }
+    let spaces: Vec<SpaceId> = actors.keys().copied().collect();
+    let heads = match database.heads_of(&spaces).await {
+        Ok(heads) => heads,
+        Err(error) => {
+            tracing::warn!(%error, "the database cannot be asked what other relays have stored");
+            return;
+        }
+    };
+    for (space, head) in heads {
+        let Some(actor) = actors.get(&space).filter(|_| seen.get(&space) != Some(&head)) else { continue };
+        if actor.try_send(Mail::Look { head }).is_ok() {
+            seen.insert(space, head);
+        }
+    }
+}
