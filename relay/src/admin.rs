@@ -7,13 +7,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use headwater::ingest::{ChangeLimits, prevalidate_change};
-use headwater_storage::{ChangeHash, EntityId, PageLimit, Quarantined, ReadError, Seq, SpaceId};
+use headwater_storage::{
+    ChangeHash, CollectionName, EntityId, PageLimit, Quarantined, ReadError, Seq, SpaceId,
+};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use crate::config::Config;
 use crate::examiner::{self, Released};
 use crate::hub::Hub;
+use crate::sql;
 use crate::state::{Relay, until_draining};
 
 /// The name of the socket file in the relay's folder.
@@ -21,6 +24,7 @@ pub const SOCKET: &str = "admin.sock";
 
 const REQUEST_BYTES_MAX: u64 = 4096;
 const PAGE: usize = 1000;
+const ENTITIES_AT_ONCE: usize = 100;
 const LISTED_MAX: usize = 100_000;
 const ATTEMPTS_MAX: u32 = 20;
 const ATTEMPTS_APART: std::time::Duration = std::time::Duration::from_millis(100);
@@ -44,6 +48,15 @@ pub enum Request {
     },
     /// Walk all feeds, and ask replicas for whole copies of what is damaged.
     Verify,
+    /// Entities as SQL shows them, a page of a space.
+    Entities {
+        /// The space.
+        space: String,
+        /// Of this collection only.
+        collection: Option<String>,
+        /// From the one after this entity on.
+        after: Option<String>,
+    },
     /// Take a change out of quarantine, if its entity loads with it by now.
     Release {
         /// The change.
@@ -84,6 +97,13 @@ pub enum Reply {
         broken: Vec<(String, String)>,
         /// Snapshots that were damaged, and are gone. Nothing is lost with them.
         snapshots_dropped: u64,
+    },
+    /// A page of entities.
+    Entities {
+        /// One JSON object for each.
+        rows: Vec<serde_json::Value>,
+        /// Where to go on, if there are more.
+        next: Option<String>,
     },
     /// It was not done, for this reason.
     Refused(String),
@@ -207,6 +227,7 @@ async fn answer(relay: &Relay, request: Request) -> Reply {
         Request::Show { hash } => show(relay, &hash).await,
         Request::Verify => verify(relay).await,
         Request::Release { hash } => release(relay, &hash).await,
+        Request::Entities { space, collection, after } => entities(relay, &space, collection, after).await,
     };
     answered.unwrap_or_else(|error| Reply::Refused(error.to_string()))
 }
@@ -305,6 +326,36 @@ async fn release(relay: &Relay, hash: &str) -> Result<Reply, ReadError> {
     })
 }
 
+async fn entities(
+    relay: &Relay,
+    space: &str,
+    collection: Option<String>,
+    after: Option<String>,
+) -> Result<Reply, ReadError> {
+    let collection = match collection.map(|name| CollectionName::new(&name)).transpose() {
+        Ok(collection) => collection,
+        Err(error) => return Ok(Reply::Refused(error.to_string())),
+    };
+    let after = match after.map(|entity| entity.parse()).transpose() {
+        Ok(after) => after,
+        Err(error) => return Ok(Reply::Refused(format!("not an entity: {error}"))),
+    };
+    let space = SpaceId::from_name(space);
+    let store = &relay.config.store;
+    let (rows, next) = sql::entities(store, space, collection.as_ref(), after, ENTITIES_AT_ONCE).await?;
+    let rows = rows.into_iter().map(|row| {
+        let json = |text: &str| serde_json::from_str(text).unwrap_or(serde_json::Value::Null);
+        serde_json::json!({
+            "space": space.to_string(), "collection": row.collection.as_str(), "id": row.entity.to_string(),
+            "data": json(&row.data), "conflicts": json(&row.conflicts), "version": row.version, "seq": row.seq.get(),
+            "heads": row.heads.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "created_ms": row.created_ms, "updated_ms": row.updated_ms, "deleted_ms": row.deleted_ms,
+            "updated_device": row.updated_device.map(|device| device.to_string()),
+        })
+    });
+    Ok(Reply::Entities { rows: rows.collect(), next: next.map(|entity| entity.to_string()) })
+}
+
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
@@ -316,7 +367,7 @@ fn hex(bytes: &[u8]) -> String {
 
 impl Relay {
     /// A relay that serves nobody.
-    fn offline(config: Config) -> Relay {
+    pub(crate) fn offline(config: Config) -> Relay {
         let (_stop, draining) = tokio::sync::watch::channel(false);
         let (alive, _gone) = tokio::sync::mpsc::channel(1);
         let hub = Hub::new(&config);

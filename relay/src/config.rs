@@ -46,6 +46,10 @@ pub struct Config {
     pub write_ms_max: u64,
     /// The time for connections to finish when the relay stops, in milliseconds.
     pub drain_ms_max: u64,
+    /// How long the database remembers who pushed what, in days.
+    pub audit_days: u64,
+    /// How long the database remembers edits made with SQL after they were done, in days.
+    pub sql_inbox_days: u64,
 }
 
 /// Which addresses a relay may serve. There is no access control yet, so whoever reaches the relay can read and write
@@ -77,6 +81,8 @@ impl Config {
             frames_burst_max: 2_000,
             write_ms_max: 60_000,
             drain_ms_max: 10_000,
+            audit_days: 90,
+            sql_inbox_days: 7,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! An entity that changes often is examined once for many changes. What it finds goes into the feed as a [`Verdict`], so that all
 //! replicas leave out the same changes. What it builds of a sound entity is kept as a snapshot for those who come later.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,11 +12,11 @@ use headwater::document::{Examined, examine};
 use headwater::ingest::{Chunk, IngestError, Verdict, is_whole};
 use headwater_storage::{
     Bytes, ChangeHash, ChangeRecord, DamagedRow, DeviceId, EntityHeads, EntityId, FeedSnapshot, FeedStore,
-    Judgement, PageLimit, PayloadKind, Placement, Pusher, ReadError, Refusal, Seq, SpaceId, StoreError,
-    snapshot_is_due,
+    Judgement, Placement, Pusher, ReadError, Refusal, Seq, SpaceId, StoreError, snapshot_is_due,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
+use crate::contents::Contents;
 use crate::hub::Hub;
 use crate::space::{Entries, Inbox, Mail, Message, Push, code_of};
 use crate::state::{Relay, until_draining};
@@ -40,6 +40,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct News {
     spaces: Mutex<BTreeSet<SpaceId>>,
     some: Notify,
+    /// Counts up with all news, those of other relays included.
+    growing: watch::Sender<u64>,
 }
 
 impl News {
@@ -47,6 +49,16 @@ impl News {
     pub(crate) fn of(&self, space: SpaceId) {
         self.spaces.lock().unwrap_or_else(PoisonError::into_inner).insert(space);
         self.some.notify_one();
+        self.elsewhere();
+    }
+
+    /// Says that there is something new that another relay looks after.
+    pub(crate) fn elsewhere(&self) {
+        self.growing.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    pub(crate) fn growing(&self) -> watch::Receiver<u64> {
+        self.growing.subscribe()
     }
 
     async fn next(&self) -> SpaceId {
@@ -261,38 +273,7 @@ async fn mark(
     }
 }
 
-/// What the feed has of one entity.
-struct Contents {
-    last: Seq,
-    state: EntityHeads,
-    /// The changes that are not in quarantine, in the order of the feed.
-    sound: Vec<ChangeRecord>,
-    quarantined: Vec<ChangeRecord>,
-}
-
 impl Contents {
-    async fn read(
-        store: &FeedStore,
-        space: SpaceId,
-        entity: EntityId,
-    ) -> Result<Option<Contents>, ReadError> {
-        let Some((last, state)) = store.entity(space, entity).await? else { return Ok(None) };
-        let out = store.quarantined_of(space, entity).await?;
-        let out: HashSet<ChangeHash> = out.into_iter().map(|change| change.hash).collect();
-        let limit = PageLimit { entries_max: usize::MAX, bytes_max: usize::MAX };
-        let rows = store.read_entity(space, entity, Seq::ZERO, limit).await?.rows;
-        let changes = rows.into_iter().filter(|row| row.seq <= last).map(|row| row.record);
-        let (quarantined, sound) = changes
-            .filter(|record| record.kind == PayloadKind::Change)
-            .partition(|record| out.contains(&record.hash));
-        Ok(Some(Contents { last, state, sound, quarantined }))
-    }
-
-    /// The bytes of the sound changes.
-    fn sound_bytes(&self) -> usize {
-        self.sound.iter().map(|change| change.payload.len()).sum()
-    }
-
     /// Keeps what was built of the sound changes, if they are all that there is, and have grown enough since the last time.
     async fn keep(
         &self,

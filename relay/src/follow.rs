@@ -15,6 +15,7 @@ use crate::state::{Relay, until_draining};
 pub(crate) async fn run(relay: Arc<Relay>) {
     let Some(database) = relay.config.store.database() else { return };
     let mut draining = relay.draining.clone();
+    let news = relay.hub.news();
     let mut wakes = database.wakes();
     let mut seen = HashMap::new();
     loop {
@@ -23,7 +24,9 @@ pub(crate) async fn run(relay: Arc<Relay>) {
             wake = wakes.next() => wake,
         };
         match wake {
+            Wake::Edited => news.elsewhere(),
             Wake::Grown(space, seq) => {
+                news.elsewhere();
                 if let Some(actor) = relay.hub.open_space(space) {
                     // One that is full of work finds out at the next poll.
                     let _full = actor.try_send(Mail::Grown { seq }).is_err();

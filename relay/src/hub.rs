@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use headwater_storage::SpaceId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
 use crate::examiner::News;
@@ -29,6 +29,11 @@ impl Hub {
             append_changes_max: config.append_changes_max,
         };
         Hub { news, config, spaces: Mutex::new(HashMap::new()) }
+    }
+
+    /// Changes whenever a feed has grown, here or at another relay, or somebody has edited with SQL.
+    pub(crate) fn growing(&self) -> watch::Receiver<u64> {
+        self.news.growing()
     }
 
     /// Which feeds have grown.

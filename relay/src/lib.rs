@@ -10,6 +10,8 @@
 //! 6. `follow` tells the actors what other relays have appended to the same database.
 //! 7. `examiner` looks at what was appended, and puts into quarantine what would harm its entity.
 //!
+//! 8. [`sql`]: on a database, entities become rows that SQL reads, and edits made with SQL become changes.
+//!
 //! [`admin`] is for the person who runs the relay.
 //!
 //! Everything that can grow has a bound in [`Config`].
@@ -18,6 +20,7 @@ pub mod admin;
 mod admission;
 mod config;
 mod connection;
+mod contents;
 mod examiner;
 mod follow;
 mod http;
@@ -27,6 +30,7 @@ mod pace;
 mod reads;
 mod server;
 pub mod space;
+pub mod sql;
 mod state;
 
 pub use config::{Config, Exposure};

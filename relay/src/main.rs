@@ -35,6 +35,27 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Entities as rows: what SQL shows of them. Works beside a running relay.
+    Project {
+        #[command(subcommand)]
+        action: Project,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Subcommand)]
+enum Project {
+    /// Print the entities of a space, one JSON object a line. On any store.
+    Ls {
+        /// The space, by its name or its UUID.
+        space: String,
+        /// Only this collection.
+        #[arg(long)]
+        collection: Option<String>,
+    },
+    /// Make all rows of the database again from the feed.
+    Rebuild,
 }
 
 #[derive(Args)]
@@ -47,6 +68,9 @@ struct Serve {
     /// Allow an address that other machines can reach, although there is no access control yet.
     #[arg(long)]
     insecure: bool,
+    /// How long the database remembers who pushed what, in days.
+    #[arg(long, default_value_t = 90)]
+    audit_days: u64,
 }
 
 /// Where the feeds are: in a folder, or in a database that several relays share.
@@ -105,6 +129,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(options) => run(options).map(|()| ExitCode::SUCCESS),
         Command::Quarantine { action, place } => ask(action.request(), &place),
+        Command::Project { action, place } => show(action, &place),
         Command::Verify(place) => ask(Request::Verify, &place),
     };
     match done {
@@ -120,6 +145,7 @@ fn main() -> ExitCode {
 async fn run(options: Serve) -> Result<(), Box<dyn std::error::Error>> {
     let mut config = options.place.open().await?;
     config.admin_socket = options.place.data.as_ref().map(|data| data.join(admin::SOCKET));
+    config.audit_days = options.audit_days;
     if options.insecure {
         config.exposure = Exposure::Insecure;
     }
@@ -131,7 +157,49 @@ async fn run(options: Serve) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+#[tokio::main]
+async fn show(action: Project, place: &Place) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let mut stdout = std::io::stdout();
+    let (space, collection) = match action {
+        Project::Ls { space, collection } => (space, collection),
+        Project::Rebuild => {
+            let forgotten = headwater_relay::sql::rebuild(place.open().await?).await?;
+            writeln!(stdout, "{forgotten} rows forgotten; all entities are there again")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let mut after = None;
+    loop {
+        let request = Request::Entities { space: space.clone(), collection: collection.clone(), after };
+        match place.ask(&request).await? {
+            Reply::Entities { rows, next } => {
+                for row in rows {
+                    writeln!(stdout, "{row}")?;
+                }
+                match next {
+                    Some(next) => after = Some(next),
+                    None => return Ok(ExitCode::SUCCESS),
+                }
+            }
+            Reply::Refused(reason) => return Err(reason.into()),
+            _ => return Err("the relay answered something else".into()),
+        }
+    }
+}
+
 impl Place {
+    /// Asks the relay that runs here, or the store itself.
+    async fn ask(&self, request: &Request) -> Result<Reply, Box<dyn std::error::Error>> {
+        match &self.data {
+            Some(data) if !data.join("feed.redb").exists() => {
+                Err(format!("there is no relay's data in {}", data.display()).into())
+            }
+            Some(data) => admin::ask(data, request, || self.open()).await,
+            // Whatever is done to the database, the relays on it see.
+            None => Ok(admin::ask_store(self.open().await?, request.clone()).await),
+        }
+    }
+
     async fn open(&self) -> Result<Config, Box<dyn std::error::Error>> {
         if let Some(url) = &self.database_url {
             let mut options = PostgresOptions::new(url);
@@ -159,14 +227,7 @@ impl Quarantine {
 
 #[tokio::main]
 async fn ask(request: Request, place: &Place) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let reply = match &place.data {
-        Some(data) if !data.join("feed.redb").exists() => {
-            return Err(format!("there is no relay's data in {}", data.display()).into());
-        }
-        Some(data) => admin::ask(data, &request, || place.open()).await?,
-        // Whatever is done to the database, the relays on it see.
-        None => admin::ask_store(place.open().await?, request).await,
-    };
+    let reply = place.ask(&request).await?;
     let mut stdout = std::io::stdout();
     match reply {
         Reply::Listed(entries) => {

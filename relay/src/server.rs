@@ -16,6 +16,7 @@ use crate::follow;
 use crate::http;
 use crate::hub::Hub;
 use crate::listener::Listener;
+use crate::sql;
 use crate::state::{Relay, until_draining};
 
 /// The relay could not serve.
@@ -70,6 +71,7 @@ pub async fn serve(
     let relay = Arc::new(Relay { config, hub, draining, started: tokio::time::Instant::now(), alive });
     tokio::spawn(examiner::run(Arc::clone(&relay)));
     tokio::spawn(follow::run(Arc::clone(&relay)));
+    tokio::spawn(sql::run(Arc::clone(&relay)));
     #[cfg(unix)]
     if let Some(path) = relay.config.admin_socket.clone() {
         let relay = Arc::clone(&relay);

@@ -29,10 +29,12 @@ pub use change::{ChangeRecord, PayloadKind, Refusal, UnknownPayloadKind};
 pub use error::StoreError;
 #[cfg(any(test, feature = "conformance"))]
 pub use feed::conformance;
+#[cfg(feature = "postgres")]
+pub use feed::postgres::sql;
 pub use feed::{
     Append, AppendError, Appended, CursorError, DamagedRow, EntityHeads, EntityPage, FeedEntry, FeedRow,
-    FeedSnapshot, FeedStore, Judgement, NewFeed, Numbers, Page, PageLimit, Placement, Pusher, Quarantined,
-    ReadError, RedbFeed, RedbStore, Standing, Walked, WriterLimits, cursor_beyond,
+    FeedSnapshot, FeedStore, Judgement, NewFeed, Numbers, Page, PageLimit, Placement, ProjectedEntity,
+    Pusher, Quarantined, ReadError, RedbFeed, RedbStore, Standing, Walked, WriterLimits, cursor_beyond,
 };
 #[cfg(feature = "postgres")]
 pub use feed::{DatabaseError, PostgresFeed, PostgresOptions, Wake, Wakes};

@@ -227,7 +227,8 @@ async fn an_entity_gets_a_snapshot_again_once_nothing_of_it_is_in_quarantine() {
     examined(&store).await;
     assert_eq!(store.snapshot(space(), bag).await.unwrap(), None);
     let request = Request::Release { hash: sound.hash.to_string() };
-    let released = admin::ask(directory.path(), &request, async || Err("the relay runs".into())).await.unwrap();
+    let released =
+        admin::ask(directory.path(), &request, async || Err("the relay runs".into())).await.unwrap();
     assert_eq!(released, Reply::Released(vec![sound.hash.to_string()]));
     grow(&a, &bags, bag, 1);
     sync(&a, &relay).await;

@@ -11,7 +11,8 @@ pub mod conformance;
 mod cursor;
 mod filling;
 #[cfg(feature = "postgres")]
-mod postgres;
+pub(crate) mod postgres;
+mod projection;
 mod redb;
 mod store;
 mod writer;
@@ -23,6 +24,7 @@ pub use self::behind::{DamagedRow, FeedSnapshot, Quarantined, Walked};
 pub use self::cursor::cursor_beyond;
 #[cfg(feature = "postgres")]
 pub use self::postgres::{DatabaseError, PostgresFeed, PostgresOptions, Wake, Wakes};
+pub use self::projection::ProjectedEntity;
 pub use self::redb::{NewFeed, RedbFeed};
 pub use self::store::{FeedStore, RedbStore};
 pub use self::writer::WriterLimits;

@@ -1,5 +1,7 @@
 //! What the work behind the feed needs: what has changed, how far it has come, quarantine, and walking the whole feed.
 
+use std::collections::BTreeMap;
+
 use tokio_postgres::Row;
 
 use super::rows::{self, FEED_COLUMNS, from_i64, to_i64};
@@ -193,6 +195,29 @@ impl PostgresFeed {
             "UPDATE headwater.heads SET heads = $4 WHERE space = $1 AND entity = $2 AND last_seq = $3";
         let (heads, last) = (rows::heads_value(&heads), to_i64(last.get()));
         Ok(self.execute(statement, &[&space.as_uuid(), &entity.as_uuid(), &last, &heads]).await? > 0)
+    }
+
+    /// The spaces whose feeds have gone on since `name` has said how far it has come.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn behind(&self, name: &str) -> Result<Vec<SpaceId>, StoreError> {
+        let statement = "SELECT s.space FROM headwater.spaces s
+            LEFT JOIN headwater.progress p ON p.space = s.space AND p.name = $1
+            WHERE s.head_seq > COALESCE(p.seq, 0) ORDER BY s.space";
+        let rows = self.query(statement, &[&name]).await?;
+        Ok(rows.iter().map(|row| SpaceId::from_uuid(row.get(0))).collect())
+    }
+
+    /// Who pushed the changes at `seqs`, where that is known.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn pushers(&self, space: SpaceId, seqs: &[Seq]) -> Result<BTreeMap<Seq, String>, StoreError> {
+        let statement = "SELECT seq, pushed_by FROM headwater.feed WHERE space = $1 AND seq = ANY($2) AND pushed_by IS NOT NULL";
+        let seqs: Vec<i64> = seqs.iter().map(|seq| to_i64(seq.get())).collect();
+        let rows = self.query(statement, &[&space.as_uuid(), &seqs]).await?;
+        rows.iter().map(|row| Ok((Seq::new(from_i64(row.get(0))?), row.get(1)))).collect()
     }
 
     /// Forgets who pushed what before `before_ms`, in milliseconds since 1970. Says how many pushes are forgotten.

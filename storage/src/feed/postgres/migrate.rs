@@ -11,17 +11,34 @@ use tokio_postgres::Client;
 
 use super::DatabaseError;
 use super::connect::{PostgresOptions, full};
+use crate::id::DeviceId;
 
 mod feed {
     refinery::embed_migrations!("migrations/feed");
 }
 
+mod sql {
+    refinery::embed_migrations!("migrations/sql");
+}
+
+/// What the relay finds.
+#[derive(Clone, Copy)]
+pub(super) struct Ground {
+    pub(super) has_sql: bool,
+    pub(super) sql_device: DeviceId,
+}
+
 /// The newest schema that this code knows.
-pub(super) const VERSION: i32 = 1;
+const VERSION: i32 = 1;
+/// The newest of the schema for people who read and write with SQL.
+const SQL_VERSION: i32 = 4;
 /// The oldest code that can work with that schema, by the newest schema that it knows.
 const OLDEST_CODE: i32 = 1;
 
 const HISTORY: &str = "headwater.feed_schema";
+const SQL_HISTORY: &str = "headwater.sql_schema";
+/// From this version on a view can be read with the rights of whoever reads it.
+const SQL_SERVER_MIN: i32 = 150_000;
 const ATTEMPTS_MAX: u32 = 20;
 
 /// Made before anything else, by any number of relays at once.
@@ -29,10 +46,11 @@ const GROUND: &str = "
     CREATE SCHEMA IF NOT EXISTS headwater;
     CREATE TABLE IF NOT EXISTS headwater.meta (name text PRIMARY KEY, value text NOT NULL);
     INSERT INTO headwater.meta (name, value) VALUES ('migrating', '') ON CONFLICT (name) DO NOTHING;
+    INSERT INTO headwater.meta (name, value) VALUES ('sql_device', gen_random_uuid()::text) ON CONFLICT (name) DO NOTHING;
 ";
 
 /// Moves the schema on to this code's version. Relays that start together do so one after the other.
-pub(super) async fn run(options: &PostgresOptions, pool: &Pool) -> Result<(), DatabaseError> {
+pub(super) async fn run(options: &PostgresOptions, pool: &Pool) -> Result<Ground, DatabaseError> {
     let mut lock = connect(options).await?;
     let mut attempts = 0;
     while let Err(error) = lock.batch_execute(GROUND).await {
@@ -50,16 +68,22 @@ pub(super) async fn run(options: &PostgresOptions, pool: &Pool) -> Result<(), Da
     let mut worker = connect(options).await?;
     let migrated = migrate(&mut worker).await;
     held.rollback().await.map_err(failed)?;
-    migrated?;
+    let has_sql = migrated?;
     // Whatever the pool had prepared may be about an older schema.
     pool.retain(|_, _| false);
-    Ok(())
+    let device = "SELECT value FROM headwater.meta WHERE name = 'sql_device'";
+    let device: String = worker.query_one(device, &[]).await.map_err(failed)?.get(0);
+    let sql_device =
+        device.parse().map_err(|_| DatabaseError::Migration("meta has no sql_device".to_owned()))?;
+    Ok(Ground { has_sql, sql_device })
 }
 
-async fn migrate(client: &mut Client) -> Result<(), DatabaseError> {
+/// Says whether there is SQL for people.
+async fn migrate(client: &mut Client) -> Result<bool, DatabaseError> {
     let failed = |error: tokio_postgres::Error| DatabaseError::Migration(full(&error));
-    let found = version(client).await.map_err(failed)?;
-    if found > VERSION {
+    let has_sql = has_sql(client).await.map_err(failed)?;
+    let found = version(client, HISTORY).await.map_err(failed)?;
+    if found > VERSION || version(client, SQL_HISTORY).await.map_err(failed)? > SQL_VERSION {
         let name = "oldest_code";
         let row = client
             .query_opt("SELECT value FROM headwater.meta WHERE name = $1", &[&name])
@@ -70,14 +94,28 @@ async fn migrate(client: &mut Client) -> Result<(), DatabaseError> {
             return Err(DatabaseError::SchemaTooNew { found, supported: VERSION });
         }
         tracing::warn!(found, supported = VERSION, "the schema is newer than this relay, and still fits it");
-        return Ok(());
+        return Ok(has_sql);
     }
     apply(client, feed::migrations::runner(), HISTORY).await?;
+    if has_sql {
+        apply(client, sql::migrations::runner(), SQL_HISTORY).await?;
+    } else {
+        tracing::info!("this engine has no SQL for entities; that takes PostgreSQL 15");
+    }
     let oldest = OLDEST_CODE.to_string();
     let set = "INSERT INTO headwater.meta (name, value) VALUES ('oldest_code', $1)
                ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value";
     client.execute(set, &[&oldest]).await.map_err(failed)?;
-    Ok(())
+    Ok(has_sql)
+}
+
+/// Whether the engine is one that the triggers and views for people run on.
+async fn has_sql(client: &Client) -> Result<bool, tokio_postgres::Error> {
+    let row = client.query_one("SELECT version(), current_setting('server_version_num', true)", &[]).await?;
+    let (engine, number): (String, Option<String>) = (row.get(0), row.get(1));
+    let is_postgres = engine.starts_with("PostgreSQL") && !engine.contains("-YB-");
+    Ok(is_postgres
+        && number.and_then(|number| number.parse().ok()).is_some_and(|number: i32| number >= SQL_SERVER_MIN))
 }
 
 async fn apply(client: &mut Client, mut runner: Runner, history: &str) -> Result<(), DatabaseError> {
@@ -90,13 +128,13 @@ async fn apply(client: &mut Client, mut runner: Runner, history: &str) -> Result
 }
 
 /// The version of the schema that is there; 0 if there is none.
-async fn version(client: &Client) -> Result<i32, tokio_postgres::Error> {
-    let (schema, table) = HISTORY.split_once('.').unwrap_or(("public", HISTORY));
+async fn version(client: &Client, history: &str) -> Result<i32, tokio_postgres::Error> {
+    let (schema, table) = history.split_once('.').unwrap_or(("public", history));
     let there = "SELECT 1 FROM information_schema.tables WHERE table_schema = $1 AND table_name = $2";
     if client.query_opt(there, &[&schema, &table]).await?.is_none() {
         return Ok(0);
     }
-    let row = client.query_one(&format!("SELECT max(version) FROM {HISTORY}"), &[]).await?;
+    let row = client.query_one(&format!("SELECT max(version) FROM {history}"), &[]).await?;
     Ok(row.get::<_, Option<i32>>(0).unwrap_or(0))
 }
 

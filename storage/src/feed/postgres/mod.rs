@@ -11,6 +11,7 @@ mod migrate;
 mod read;
 mod rows;
 mod snapshot;
+pub mod sql;
 mod wake;
 
 use std::fmt;
@@ -29,7 +30,7 @@ pub use self::wake::{Wake, Wakes};
 use super::cursor::Cursor;
 use super::{Append, AppendError, Appended, ReadError, Standing};
 use crate::error::StoreError;
-use crate::id::SpaceId;
+use crate::id::{DeviceId, SpaceId};
 use crate::position::{Position, Seq, Watermark};
 
 /// A database could not be opened. Nothing has changed, except that migrations may have been made in part, which is done when it is
@@ -82,6 +83,7 @@ pub struct PostgresFeed {
     news: News,
     /// This process among those that share the database.
     instance: Uuid,
+    ground: migrate::Ground,
 }
 
 impl PostgresFeed {
@@ -91,11 +93,11 @@ impl PostgresFeed {
     /// See [`DatabaseError`].
     pub async fn open(options: PostgresOptions) -> Result<Self, DatabaseError> {
         let pool = options.pool()?;
-        migrate::run(&options, &pool).await?;
+        let ground = migrate::run(&options, &pool).await?;
         let options = Arc::new(options);
         let instance = Uuid::new_v4();
         let news = News::start(Arc::clone(&options), instance);
-        Ok(Self { pool, options, news, instance })
+        Ok(Self { pool, options, news, instance, ground })
     }
 
     /// How it was opened.
@@ -108,7 +110,17 @@ impl PostgresFeed {
         self.instance
     }
 
-    /// What other relays append to the database, from now on.
+    /// Whether entities can be read and written with SQL. Only Postgres itself, from version 15 on, has what that takes.
+    pub fn has_sql(&self) -> bool {
+        self.ground.has_sql
+    }
+
+    /// The device that edits from SQL are said to come from: one for each database.
+    pub fn sql_device(&self) -> DeviceId {
+        self.ground.sql_device
+    }
+
+    /// What other relays append to the database, and that somebody has written SQL, from now on.
     pub fn wakes(&self) -> Wakes {
         Wakes::start(Arc::clone(&self.options), self.instance)
     }
@@ -236,7 +248,11 @@ impl PostgresFeed {
         self.head(space).await?.ok_or(ReadError::NoSuchSpace { space })
     }
 
-    async fn client(&self) -> Result<Object, StoreError> {
+    /// A connection of the pool, for [`sql`].
+    ///
+    /// # Errors
+    /// When the database does not answer in time.
+    pub async fn client(&self) -> Result<Object, StoreError> {
         connect::client(&self.pool).await
     }
 

@@ -20,6 +20,8 @@ use crate::id::SpaceId;
 use crate::position::Seq;
 
 const CHANNEL: &str = "headwater_feed";
+/// The migrations' triggers tell here that somebody has edited with SQL.
+const INBOX: &str = "headwater_inbox";
 /// A notification holds 8,000 bytes at most, and a space takes less than 60.
 const SPACES_AT_ONCE: usize = 100;
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -30,6 +32,8 @@ const WAKES_MAX: usize = 1024;
 pub enum Wake {
     /// Another relay says that this feed has come so far.
     Grown(SpaceId, Seq),
+    /// Somebody has edited with SQL.
+    Edited,
     /// Something may have been missed: look at every feed that somebody follows.
     Look,
 }
@@ -141,23 +145,25 @@ async fn listen(options: Arc<PostgresOptions>, instance: Uuid, sender: mpsc::Sen
     loop {
         let forward = Forward { instance, sender: sender.clone() };
         match connect(&options, Some(forward)).await {
-            Ok((client, mut driver)) => match client.batch_execute(&format!("LISTEN {CHANNEL}")).await {
-                Ok(()) => {
-                    // What came before it listened was missed.
-                    if sender.send(Wake::Look).await.is_err() {
+            Ok((client, mut driver)) => {
+                match client.batch_execute(&format!("LISTEN {CHANNEL}; LISTEN {INBOX}")).await {
+                    Ok(()) => {
+                        // What came before it listened was missed.
+                        if sender.send(Wake::Look).await.is_err() {
+                            return;
+                        }
+                        let _ended = (&mut driver.0).await.is_ok();
+                    }
+                    Err(error) if error.as_db_error().is_some() => {
+                        tracing::info!(
+                            error = full(&error),
+                            "this database has no notifications; the relay polls"
+                        );
                         return;
                     }
-                    let _ended = (&mut driver.0).await.is_ok();
+                    Err(error) => tracing::debug!(error = full(&error), "listening failed"),
                 }
-                Err(error) if error.as_db_error().is_some() => {
-                    tracing::info!(
-                        error = full(&error),
-                        "this database has no notifications; the relay polls"
-                    );
-                    return;
-                }
-                Err(error) => tracing::debug!(error = full(&error), "listening failed"),
-            },
+            }
             Err(error) => {
                 tracing::warn!(%error, "the relay cannot listen for other relays; it polls meanwhile")
             }
@@ -173,7 +179,11 @@ struct Forward {
 
 impl Forward {
     /// Passes a notification on, unless it is this relay's own.
-    fn pass(&self, text: &str) {
+    fn pass(&self, channel: &str, text: &str) {
+        if channel == INBOX {
+            let _full = self.sender.try_send(Wake::Edited).is_err();
+            return;
+        }
         let mut words = text.split(' ');
         if words.next() == Some(self.instance.to_string().as_str()) {
             return;
@@ -202,7 +212,7 @@ async fn connect(
             match poll_fn(|context| connection.poll_message(context)).await {
                 Some(Ok(AsyncMessage::Notification(said))) => {
                     if let Some(forward) = &forward {
-                        forward.pass(said.payload());
+                        forward.pass(said.channel(), said.payload());
                     }
                 }
                 Some(Ok(_)) => {}

@@ -1,0 +1,9 @@
+//! Entities in SQL, from end to end: a real Postgres with psql on one side, replicas on the other, relays between them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![cfg(unix)]
+
+mod audit;
+mod bed;
+mod projection;
+mod write_back;

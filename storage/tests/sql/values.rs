@@ -1,0 +1,76 @@
+//! Which data is taken.
+
+use crate::Bed;
+
+fn insert(data: &str) -> String {
+    format!("INSERT INTO headwater.entities (space, collection, data) VALUES (SPACE, 'bags', $${data}$$)")
+}
+
+/// Would take data from which no change can be made, and report it where nobody looks.
+#[tokio::test]
+async fn data_that_no_change_can_hold_is_refused() {
+    let bed = Bed::new().await;
+    let long = "k".repeat(1025);
+    let nested = |levels: usize| format!(r#"{{"a": {}1{}}}"#, "[".repeat(levels), "]".repeat(levels));
+    for (data, code) in [
+        (r#"{"_kind": 1}"#.to_owned(), "23514"),
+        (format!(r#"{{"{long}": 1}}"#), "23514"),
+        (format!(r#"{{"a": [{{"{long}": 1}}]}}"#), "23514"),
+        (nested(64), "23514"),
+        (r#"{"a": {"$bytes": "0g"}}"#.to_owned(), "22P02"),
+        (r#"{"a": {"$bytes": "000"}}"#.to_owned(), "22P02"),
+        (r#"{"a": {"$bytes": 5}}"#.to_owned(), "22P02"),
+        (r#"{"a": [{"b": {"$timestamp": "now"}}]}"#.to_owned(), "22P02"),
+        (r#"{"a": {"$timestamp": 1.5}}"#.to_owned(), "22P02"),
+        (r#"{"a": {"$timestamp": 1.0}}"#.to_owned(), "22P02"),
+        (r#"{"a": {"$counter": 9223372036854775808}}"#.to_owned(), "22P02"),
+        (r#"{"a": {"$counter": null}}"#.to_owned(), "22P02"),
+        (r#"{"a": {"$text": 5}}"#.to_owned(), "22P02"),
+        (r#"{"a": 1e309}"#.to_owned(), "22003"),
+        (r#"{"a": [-1e309]}"#.to_owned(), "22003"),
+        (r#"{"a": "\u0000"}"#.to_owned(), "22P05"),
+        ("{".to_owned(), "22P02"),
+    ] {
+        let (found, message) = bed.refused(&insert(&data)).await;
+        assert_eq!(found, code, "{data}: {message}");
+    }
+    assert_eq!(bed.psql("SELECT count(*) FROM headwater.inbox"), "0");
+    for data in [
+        nested(63),
+        format!(r#"{{"{}": 1}}"#, "k".repeat(1024)),
+        r#"{"a": {"_inner": 1, "b_": 2}}"#.to_owned(),
+        r#"{"a": {"$bytes": ""}, "b": {"$bytes": "C0ffee"}, "c": {"$timestamp": -9223372036854775808}}"#
+            .to_owned(),
+        // Not alone, so it stands for itself.
+        r#"{"a": {"$bytes": 5, "more": 1}, "$bytes": 7}"#.to_owned(),
+        r#"{"a": 1.7976931348623157e308, "b": 18446744073709551615, "c": 1e-400, "d": {}, "e": []}"#
+            .to_owned(),
+    ] {
+        bed.psql(&insert(&data));
+    }
+}
+
+/// Would refuse every edit of an entity that a device gave a field of a kind that SQL may not make.
+#[tokio::test]
+async fn an_update_is_judged_by_what_it_changes() {
+    let bed = Bed::new().await;
+    bed.insert(r#"{"a": 1}"#);
+    bed.psql(r#"UPDATE headwater.projection SET data = '{"a": 1, "odd": {"$bytes": "zz"}}'"#);
+    bed.psql(r#"UPDATE headwater.entities SET data = data || '{"a": 2}'"#);
+    let (code, _) =
+        bed.refused(r#"UPDATE headwater.entities SET data = data || '{"b": {"$bytes": "zz"}}'"#).await;
+    assert_eq!(code, "22P02");
+    let (code, _) = bed.refused(r#"UPDATE headwater.entities SET data = data || '{"_b": 1}'"#).await;
+    assert_eq!(code, "23514");
+    bed.psql("UPDATE headwater.entities SET data = data - 'odd'");
+    assert_eq!(bed.psql("SELECT data FROM headwater.entities"), r#"{"a": 2}"#);
+}
+
+/// Would write `5.0` over `5` and back for as long as somebody touches the row.
+#[tokio::test]
+async fn the_same_number_written_differently_is_no_edit() {
+    let bed = Bed::new().await;
+    bed.insert(r#"{"a": 5, "b": {"c": [1.50]}}"#);
+    bed.psql(r#"UPDATE headwater.entities SET data = '{"b": {"c": [1.5]}, "a": 5.0}'"#);
+    assert_eq!(bed.psql("SELECT count(*) FROM headwater.inbox"), "1");
+}
