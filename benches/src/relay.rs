@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use headwater_relay::{Config, ServeError, serve};
-use headwater_storage::{FeedStore, NewFeed, RedbFeed, WriterLimits};
+use headwater_storage::{FeedStore, NewFeed, PostgresFeed, PostgresOptions, RedbFeed, WriterLimits};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -22,8 +22,18 @@ impl RunningRelay {
     pub async fn start(directory: &Path) -> RunningRelay {
         let feed = RedbFeed::open(directory.join("feed.redb"), NewFeed { created_ms: 0 })
             .or_exit("opening the feed");
-        let config =
-            Config::new(FeedStore::redb(feed, WriterLimits::default()).or_exit("starting the feed's writer"));
+        let store = FeedStore::redb(feed, WriterLimits::default()).or_exit("starting the feed's writer");
+        RunningRelay::serve(store).await
+    }
+
+    /// Starts a relay on a database, beside others.
+    pub async fn on_database(url: &str) -> RunningRelay {
+        let feed = PostgresFeed::open(PostgresOptions::new(url)).await.or_exit("opening the database");
+        RunningRelay::serve(FeedStore::postgres(feed, WriterLimits::default())).await
+    }
+
+    async fn serve(store: FeedStore) -> RunningRelay {
+        let config = Config::new(store);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.or_exit("binding a port");
         let address = listener.local_addr().or_exit("reading the port");
         let (stop, stopped) = oneshot::channel();
