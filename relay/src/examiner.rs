@@ -4,8 +4,8 @@
 //! An entity that changes often is examined once for many changes. What it finds goes into the feed as a [`Verdict`], so that all
 //! replicas leave out the same changes. What it builds of a sound entity is kept as a snapshot for those who come later.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use headwater::document::{Examined, examine};
@@ -14,7 +14,6 @@ use headwater_storage::{
     Bytes, ChangeHash, ChangeRecord, DamagedRow, DeviceId, EntityHeads, EntityId, FeedSnapshot, FeedStore,
     Judgement, Placement, Pusher, ReadError, Refusal, Seq, SpaceId, StoreError, snapshot_is_due,
 };
-use tokio::sync::{Notify, watch};
 
 use crate::contents::Contents;
 use crate::hub::Hub;
@@ -34,43 +33,6 @@ const SIZES_MAX: usize = 10_000;
 /// The least time between two looks at a space. While it works it rests for as long as it worked, so that it never takes more
 /// than half a core.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// The spaces whose feeds have grown.
-#[derive(Debug, Default)]
-pub(crate) struct News {
-    spaces: Mutex<BTreeSet<SpaceId>>,
-    some: Notify,
-    /// Counts up with all news, those of other relays included.
-    growing: watch::Sender<u64>,
-}
-
-impl News {
-    /// Says that the feed of `space` has grown.
-    pub(crate) fn of(&self, space: SpaceId) {
-        self.spaces.lock().unwrap_or_else(PoisonError::into_inner).insert(space);
-        self.some.notify_one();
-        self.elsewhere();
-    }
-
-    /// Says that there is something new that another relay looks after.
-    pub(crate) fn elsewhere(&self) {
-        self.growing.send_modify(|count| *count = count.wrapping_add(1));
-    }
-
-    pub(crate) fn growing(&self) -> watch::Receiver<u64> {
-        self.growing.subscribe()
-    }
-
-    async fn next(&self) -> SpaceId {
-        loop {
-            let first = self.spaces.lock().unwrap_or_else(PoisonError::into_inner).pop_first();
-            match first {
-                Some(space) => return space,
-                None => self.some.notified().await,
-            }
-        }
-    }
-}
 
 /// What became of an attempt to release a change.
 #[derive(Debug)]

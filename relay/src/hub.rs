@@ -8,7 +8,7 @@ use headwater_storage::SpaceId;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
-use crate::examiner::News;
+use crate::news::News;
 use crate::space::{self, ActorConfig, SpaceHandle};
 
 pub(crate) struct Hub {

@@ -26,6 +26,7 @@ mod follow;
 mod http;
 mod hub;
 mod listener;
+mod news;
 mod pace;
 mod reads;
 mod server;

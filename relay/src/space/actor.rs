@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::inbox::{ConnectionId, Inbox};
 use super::machine::{Push, SpaceMachine};
-use crate::examiner::News;
+use crate::news::News;
 
 /// How much is read at once of what others have appended: as much as fits a frame.
 const FOLLOWED: PageLimit = PageLimit { entries_max: 500, bytes_max: 256 << 10 };
