@@ -52,10 +52,18 @@ async fn look(relay: &Relay, database: &PostgresFeed, seen: &mut HashMap<SpaceId
             return;
         }
     };
-    for (space, head) in heads {
-        let Some(actor) = actors.get(&space).filter(|_| seen.get(&space) != Some(&head)) else { continue };
+    let heads: HashMap<SpaceId, Watermark> = heads.into_iter().collect();
+    for (space, actor) in actors {
+        let head = heads.get(&space).copied();
+        // One that was never there is no news.
+        if seen.get(&space).copied() == head {
+            continue;
+        }
         if actor.try_send(Mail::Look { head }).is_ok() {
-            seen.insert(space, head);
+            match head {
+                Some(head) => seen.insert(space, head),
+                None => seen.remove(&space),
+            };
         }
     }
 }

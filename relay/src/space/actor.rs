@@ -44,9 +44,9 @@ pub(crate) enum Mail {
     Grown {
         seq: Seq,
     },
-    /// The feed was seen to be here.
+    /// The feed was seen to be here, or not to be there at all.
     Look {
-        head: Watermark,
+        head: Option<Watermark>,
     },
     Push {
         push: Push,
@@ -138,8 +138,9 @@ impl Actor {
                     self.follow().await;
                 }
             }
+            Mail::Look { head: None } => self.machine.rewind(),
             Mail::Look { head } => {
-                if self.machine.delivered() != Some(head) {
+                if self.machine.delivered() != head {
                     self.follow().await;
                 }
             }

@@ -107,8 +107,8 @@ impl SpaceMachine {
         let reached = records().fold(delivered, |at, record| at.extended(record.entity, record.hash));
         if page.is_dense && reached != page.end {
             tracing::warn!(space = %self.space, at = %delivered.seq, "the feed is not the one any more that it was");
+            self.rewind();
             self.delivered = Some(page.head);
-            self.subscribers.values().for_each(|inbox| inbox.answer(Message::Rewound));
         } else if !page.is_dense {
             // Seqs are missing; each connection reads around them.
             self.lag_all();
@@ -221,6 +221,12 @@ impl SpaceMachine {
         let numbers =
             Numbers { author, number, first_op, last_op, ahead_max: self.limits.operation_ahead_max };
         FeedEntry { numbers: Some(numbers), ..FeedEntry::new(record, deps) }
+    }
+
+    /// Sends all subscribers away: the feed is another one, or gone. They come back and open it again.
+    pub fn rewind(&mut self) {
+        self.delivered = None;
+        self.subscribers.values().for_each(|inbox| inbox.answer(Message::Rewound));
     }
 
     /// Tells all subscribers to read the feed.

@@ -9,6 +9,7 @@ mod data;
 mod fan_out;
 mod hostile;
 mod opening;
+mod project;
 mod quarantine;
 mod raw;
 mod reconnect;

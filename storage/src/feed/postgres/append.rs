@@ -91,7 +91,7 @@ impl From<StoreError> for Failed {
 pub(super) async fn append_all(pool: &Pool, appends: Vec<Append>) -> Result<Vec<Appended>, AppendError> {
     let mut attempts = 0;
     loop {
-        let mut client = connect::client(pool).await?;
+        let client = connect::client(pool).await?;
         let error = match attempt(&client, &appends).await {
             Ok(appended) => return Ok(appended),
             Err(error) => error,
@@ -99,9 +99,6 @@ pub(super) async fn append_all(pool: &Pool, appends: Vec<Append>) -> Result<Vec<
         // A connection that cannot say that it has rolled back is not used again.
         if client.batch_execute("ROLLBACK").await.is_err() {
             drop(Object::take(client));
-        } else {
-            client = connect::client(pool).await?;
-            drop(client);
         }
         attempts += 1;
         match error {
