@@ -1,8 +1,8 @@
 //! Edits made with SQL, merged with those of devices.
 
-use headwater::{ConnectOptions, Map, Value};
+use headwater::{ConnectOptions, DynamicCollection, EntityId, Map, Replica, Value};
 
-use crate::bed::{Bed, SPACE, space, sync, until};
+use crate::bed::{Bed, Relay, SPACE, space, sync, until};
 
 /// Would lose one of two edits of one entity, made with SQL and on a device: what write-back exists to prevent.
 #[tokio::test(flavor = "multi_thread")]
@@ -79,9 +79,8 @@ async fn inserts_deletes_and_restores_reach_a_connected_device() {
     relay.stop().await;
 }
 
-/// Would make each of several edits of one transaction start from the same state, and conflict with itself.
-#[tokio::test(flavor = "multi_thread")]
-async fn edits_of_one_transaction_build_on_each_other() {
+/// A bag with `n` 0 that is on a device and in SQL.
+async fn one_bag() -> (Bed, Relay, Replica, DynamicCollection, EntityId) {
     let bed = Bed::new();
     let relay = bed.relay().await;
     let replica = bed.replica("a");
@@ -89,6 +88,13 @@ async fn edits_of_one_transaction_build_on_each_other() {
     let id = bags.insert(Map::from([("n".into(), 0.into())])).unwrap().id;
     sync(&replica, &relay).await;
     bed.settled().await;
+    (bed, relay, replica, bags, id)
+}
+
+/// Would make each of several edits of one transaction start from the same state, and conflict with itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn edits_of_one_transaction_build_on_each_other() {
+    let (bed, relay, replica, bags, id) = one_bag().await;
     let step = format!(
         "UPDATE headwater.entities SET data = jsonb_set(data, '{{n}}', to_jsonb((data->>'n')::int + 1)) WHERE id = '{id}';"
     );
@@ -106,13 +112,7 @@ async fn edits_of_one_transaction_build_on_each_other() {
 /// Would take an edit in twice when a relay dies between the feed and the inbox, or when two relays work at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edit_that_is_made_again_is_the_same_change() {
-    let bed = Bed::new();
-    let relay = bed.relay().await;
-    let replica = bed.replica("a");
-    let bags = replica.space(SPACE).dynamic("coffee_bags").unwrap();
-    let id = bags.insert(Map::from([("n".into(), 0.into())])).unwrap().id;
-    sync(&replica, &relay).await;
-    bed.settled().await;
+    let (bed, relay, replica, bags, id) = one_bag().await;
     bed.psql(&format!("SELECT headwater.patch(SPACE, '{id}', '{{\"n\": 1}}')"));
     bed.settled().await;
     // As if the relay had died before it could settle the edit; a device has gone on meanwhile.
