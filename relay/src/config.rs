@@ -36,6 +36,8 @@ pub struct Config {
     pub space_queue_pushes_max: usize,
     /// Changes in one append of a space.
     pub append_changes_max: usize,
+    /// Payload bytes in one append of a space; the push that reaches it still goes in whole.
+    pub append_bytes_max: usize,
     /// The read buffer of one connection, in bytes.
     pub read_buffer_bytes: usize,
     /// Frames a second that are read of one connection. Further ones wait, and the client's writes with them.
@@ -76,6 +78,7 @@ impl Config {
             live_queue_bytes_max: 4 << 20,
             space_queue_pushes_max: 256,
             append_changes_max: 4096,
+            append_bytes_max: 32 << 20,
             read_buffer_bytes: 4096,
             frames_per_second_max: 500,
             frames_burst_max: 2_000,

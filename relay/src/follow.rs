@@ -17,7 +17,6 @@ pub(crate) async fn run(relay: Arc<Relay>) {
     let mut draining = relay.draining.clone();
     let news = relay.hub.news();
     let mut wakes = database.wakes();
-    let mut seen = HashMap::new();
     loop {
         let wake = tokio::select! {
             () = until_draining(&mut draining) => return,
@@ -32,38 +31,27 @@ pub(crate) async fn run(relay: Arc<Relay>) {
                     let _full = actor.try_send(Mail::Grown { seq }).is_err();
                 }
             }
-            Wake::Look => look(&relay, database, &mut seen).await,
+            Wake::Look => look(&relay, database).await,
         }
     }
 }
 
-/// Tells the actors of those open spaces whose feeds have changed since the last look.
-async fn look(relay: &Relay, database: &PostgresFeed, seen: &mut HashMap<SpaceId, Watermark>) {
+/// Tells the actors of all open spaces where their feeds are. One that has passed on everything has nothing to do then.
+async fn look(relay: &Relay, database: &PostgresFeed) {
     let actors = relay.hub.open_spaces();
-    seen.retain(|space, _| actors.contains_key(space));
     if actors.is_empty() {
         return;
     }
     let spaces: Vec<SpaceId> = actors.keys().copied().collect();
-    let heads = match database.heads_of(&spaces).await {
-        Ok(heads) => heads,
+    let heads: HashMap<SpaceId, Watermark> = match database.heads_of(&spaces).await {
+        Ok(heads) => heads.into_iter().collect(),
         Err(error) => {
             tracing::warn!(%error, "the database cannot be asked what other relays have stored");
             return;
         }
     };
-    let heads: HashMap<SpaceId, Watermark> = heads.into_iter().collect();
     for (space, actor) in actors {
-        let head = heads.get(&space).copied();
-        // One that was never there is no news.
-        if seen.get(&space).copied() == head {
-            continue;
-        }
-        if actor.try_send(Mail::Look { head }).is_ok() {
-            match head {
-                Some(head) => seen.insert(space, head),
-                None => seen.remove(&space),
-            };
-        }
+        // One that is full of work is told by the next look.
+        let _full = actor.try_send(Mail::Look { head: heads.get(&space).copied() }).is_err();
     }
 }

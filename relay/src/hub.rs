@@ -27,6 +27,7 @@ impl Hub {
             change: config.session.limits.change,
             queue_pushes_max: config.space_queue_pushes_max,
             append_changes_max: config.append_changes_max,
+            append_bytes_max: config.append_bytes_max,
         };
         Hub { news, config, spaces: Mutex::new(HashMap::new()) }
     }

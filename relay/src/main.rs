@@ -68,6 +68,9 @@ struct Serve {
     /// Allow an address that other machines can reach, although there is no access control yet.
     #[arg(long)]
     insecure: bool,
+    /// Connections at the same time from one address: more, where a load balancer stands in front.
+    #[arg(long, default_value_t = 50)]
+    connections_per_address: usize,
     /// How long the database remembers who pushed what, in days.
     #[arg(long, default_value_t = 90)]
     audit_days: u64,
@@ -77,7 +80,7 @@ struct Serve {
 #[derive(Args)]
 struct Place {
     /// The folder that the data is kept in. Made if it is not there.
-    #[arg(long, env = "HEADWATER_RELAY_DATA", global = true, required_unless_present = "database_url")]
+    #[arg(long, env = "HEADWATER_RELAY_DATA", global = true)]
     data: Option<PathBuf>,
     /// Keep the data in this database instead: postgres://user:password@host/database. Any number of relays may share it.
     #[arg(
@@ -89,7 +92,7 @@ struct Place {
     )]
     database_url: Option<String>,
     /// A file of PEM certificates that the database's certificate is checked against, in place of this machine's.
-    #[arg(long, env = "HEADWATER_RELAY_DATABASE_CA", global = true, requires = "database_url")]
+    #[arg(long, env = "HEADWATER_RELAY_DATABASE_CA", global = true)]
     database_ca: Option<PathBuf>,
     /// How often to look for what other relays have stored, where the database does not tell, in milliseconds.
     #[arg(long, default_value_t = 500, global = true)]
@@ -146,6 +149,7 @@ async fn run(options: Serve) -> Result<(), Box<dyn std::error::Error>> {
     let mut config = options.place.open().await?;
     config.admin_socket = options.place.data.as_ref().map(|data| data.join(admin::SOCKET));
     config.audit_days = options.audit_days;
+    config.connections_per_address_max = options.connections_per_address;
     if options.insecure {
         config.exposure = Exposure::Insecure;
     }
@@ -164,7 +168,7 @@ async fn show(action: Project, place: &Place) -> Result<ExitCode, Box<dyn std::e
         Project::Ls { space, collection } => (space, collection),
         Project::Rebuild => {
             let forgotten = headwater_relay::sql::rebuild(place.open().await?).await?;
-            writeln!(stdout, "{forgotten} rows forgotten; all entities are there again")?;
+            writeln!(stdout, "{forgotten} rows forgotten, and made again")?;
             return Ok(ExitCode::SUCCESS);
         }
     };
@@ -202,13 +206,17 @@ impl Place {
 
     async fn open(&self) -> Result<Config, Box<dyn std::error::Error>> {
         if let Some(url) = &self.database_url {
+            if self.data.is_some() {
+                return Err("both a folder and a database are named; the data is in one of them".into());
+            }
             let mut options = PostgresOptions::new(url);
             options.ca_file.clone_from(&self.database_ca);
             options.poll_ms = self.database_poll_ms;
             let feed = PostgresFeed::open(options).await?;
             return Ok(Config::new(FeedStore::postgres(feed, WriterLimits::default())));
         }
-        let data = self.data.as_ref().ok_or("neither a folder nor a database is named")?;
+        let data =
+            self.data.as_ref().ok_or("name a folder with --data, or a database with --database-url")?;
         let created_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
         let feed = RedbFeed::open(data.join("feed.redb"), NewFeed { created_ms })?;
         Ok(Config::new(FeedStore::redb(feed, WriterLimits::default())?))

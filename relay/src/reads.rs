@@ -5,7 +5,8 @@ use std::fmt::Display;
 use headwater::sync::relay::{Input, Output, ReadPlan, StoreTask};
 use headwater::wire::{HeadsEntry, MorePages};
 use headwater_storage::{
-    ChangeRecord, EntityHeads, EntityId, FeedStore, PageLimit, PayloadKind, ReadError, Seq, SpaceId,
+    ChangeRecord, CursorError, EntityHeads, EntityId, FeedStore, PageLimit, PayloadKind, ReadError, Seq,
+    SpaceId,
 };
 
 /// Reads what `output` asks for and gives the session's next input. `None` if it asks for nothing of the store.
@@ -48,6 +49,8 @@ pub async fn read(store: &FeedStore, output: Output) -> Option<Input<'static>> {
             };
             match page {
                 Ok(page) => Input::Page { space, ticket, page },
+                // It was of this feed when the space was opened.
+                Err(ReadError::Cursor(CursorError::OtherFeed)) => Input::Rewound,
                 Err(ReadError::Cursor(_)) => Input::StoreFailed { space, what: StoreTask::Cursor(ticket) },
                 Err(error) => failed(space, StoreTask::Page(ticket), &error),
             }

@@ -120,8 +120,8 @@ impl RelaySession {
             Input::Appended { space, push_id, appended, refused } => {
                 self.appended(space, push_id, appended, refused)
             }
-            Input::Live { space, first, watermark, frame, author } => {
-                self.live(space, first, watermark, frame, author);
+            Input::Live { space, before, first, watermark, frame, author } => {
+                self.live(space, (before, first, watermark), frame, author);
                 Ok(())
             }
             Input::Rewound => {

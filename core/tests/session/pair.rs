@@ -614,8 +614,8 @@ impl Pair {
         let Some(first) = appended.rows().first().filter(|_| self.subscribed) else { return };
         let entries: Vec<ChangeRecord> = appended.rows().iter().map(|row| row.record.clone()).collect();
         let frame = encode_live(self.space, first.seq, entries.iter(), appended.head());
-        let (space, watermark) = (self.space, appended.head());
-        self.relay(relay::Input::Live { space, first: first.seq, watermark, frame, author });
+        let (space, before, watermark) = (self.space, appended.before(), appended.head());
+        self.relay(relay::Input::Live { space, before, first: first.seq, watermark, frame, author });
     }
 }
 

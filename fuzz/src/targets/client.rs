@@ -100,11 +100,12 @@ impl Client {
 
     /// A change of another client is appended to the space.
     pub(super) fn others_push(&mut self) {
+        let before = self.head();
         self.pushed += 1;
         let (first, watermark) = (self.head().seq, self.head());
         let entries = records();
         let frame = encode_live(space(), first, entries[..1].iter(), watermark);
-        self.hands_in(Input::Live { space: space(), first, watermark, frame, author: Author::Other });
+        self.hands_in(Input::Live { space: space(), before, first, watermark, frame, author: Author::Other });
     }
 
     /// What came from the relay since the last time. All of it can be read.

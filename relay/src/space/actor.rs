@@ -27,6 +27,7 @@ pub(crate) struct ActorConfig {
     pub(crate) change: ChangeLimits,
     pub(crate) queue_pushes_max: usize,
     pub(crate) append_changes_max: usize,
+    pub(crate) append_bytes_max: usize,
 }
 
 pub(crate) enum Mail {
@@ -59,9 +60,11 @@ pub(crate) enum Mail {
 pub(crate) fn start(space: SpaceId, config: ActorConfig) -> SpaceHandle {
     let (handle, mailbox) = mpsc::channel(config.queue_pushes_max);
     let machine = SpaceMachine::new(space, config.change);
-    let (changes_waiting, handles) = (0, Vec::new());
+    let (changes_waiting, bytes_waiting, handles) = (0, 0, Vec::new());
     let is_shared = config.store.database().is_some();
-    tokio::spawn(Actor { space, config, machine, is_shared, changes_waiting, handles }.run(mailbox));
+    tokio::spawn(
+        Actor { space, config, machine, is_shared, changes_waiting, bytes_waiting, handles }.run(mailbox),
+    );
     handle
 }
 
@@ -71,8 +74,9 @@ struct Actor {
     machine: SpaceMachine,
     /// Whether other relays append to the same feed.
     is_shared: bool,
-    /// Changes of the pushes that wait for the next append.
+    /// Changes of the pushes that wait for the next append, and their bytes.
     changes_waiting: usize,
+    bytes_waiting: usize,
     /// Of the pushes that wait.
     handles: Vec<SpaceHandle>,
 }
@@ -90,13 +94,13 @@ impl Actor {
             if under_way.is_none() {
                 under_way = self.begin_append();
             }
-            let has_room = self.changes_waiting < self.config.append_changes_max;
+            let has_room = self.has_room();
             tokio::select! {
                 mail = mailbox.recv(), if has_room => match mail {
                     Some(mail) => {
                         self.take(mail).await;
                         // Everything that has come by now goes into the same append.
-                        while self.changes_waiting < self.config.append_changes_max
+                        while self.has_room()
                             && let Ok(mail) = mailbox.try_recv()
                         {
                             self.take(mail).await;
@@ -121,6 +125,12 @@ impl Actor {
         }
     }
 
+    /// Whether more may go into the next append.
+    fn has_room(&self) -> bool {
+        self.changes_waiting < self.config.append_changes_max
+            && self.bytes_waiting < self.config.append_bytes_max
+    }
+
     async fn take(&mut self, mail: Mail) {
         match mail {
             Mail::Subscribe { connection, inbox, done } => {
@@ -138,7 +148,12 @@ impl Actor {
                     self.follow().await;
                 }
             }
-            Mail::Look { head: None } => self.machine.rewind(),
+            Mail::Look { head: None } => {
+                // One that was never there is no news.
+                if self.machine.delivered().is_some() {
+                    self.machine.rewind();
+                }
+            }
             Mail::Look { head } => {
                 if self.machine.delivered() != head {
                     self.follow().await;
@@ -146,6 +161,7 @@ impl Actor {
             }
             Mail::Push { push, actor } => {
                 self.changes_waiting += push.entries.len();
+                self.bytes_waiting += push.entries.bytes();
                 self.handles.push(actor);
                 self.machine.push(push);
             }
@@ -191,7 +207,7 @@ impl Actor {
         let received_ms =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let appends = self.machine.begin_append(received_ms, || FeedEpoch::from_bytes(rand::random()))?;
-        self.changes_waiting = 0;
+        (self.changes_waiting, self.bytes_waiting) = (0, 0);
         let store = self.config.store.clone();
         let appended = Box::pin(async move { store.append_all(appends).await });
         Some(UnderWay { appended, _handles: std::mem::take(&mut self.handles) })

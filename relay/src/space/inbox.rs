@@ -38,6 +38,8 @@ pub enum Message {
     Live {
         /// Whose feed.
         space: SpaceId,
+        /// Where the feed is before the first of them.
+        before: Watermark,
         /// The seq of the first of them.
         first: Seq,
         /// Where the feed is after the last of them.
@@ -180,8 +182,8 @@ impl Delivery {
             Delivery::Message(Message::AppendFailed { space, push_id }) => {
                 session.handle(now, Input::StoreFailed { space, what: StoreTask::Append { push_id } });
             }
-            Delivery::Message(Message::Live { space, first, watermark, frame, author }) => {
-                session.handle(now, Input::Live { space, first, watermark, frame, author });
+            Delivery::Message(Message::Live { space, before, first, watermark, frame, author }) => {
+                session.handle(now, Input::Live { space, before, first, watermark, frame, author });
             }
             Delivery::Message(Message::Rewound) => session.handle(now, Input::Rewound),
             Delivery::Lagged => {

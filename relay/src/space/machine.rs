@@ -70,6 +70,14 @@ impl Entries {
             Entries::Verdict(..) => 1,
         }
     }
+
+    /// The bytes of their payloads.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Entries::Changes(changes) => changes.iter().map(|change| change.payload.len()).sum(),
+            Entries::Verdict(record, _) => record.payload.len(),
+        }
+    }
 }
 
 /// A push whose changes were checked.
@@ -113,7 +121,7 @@ impl SpaceMachine {
             // Seqs are missing; each connection reads around them.
             self.lag_all();
         } else if let Some(first) = page.rows.first() {
-            self.send_live(None, first.seq, records(), page.end);
+            self.send_live(None, (delivered, first.seq, page.end), records());
         }
     }
 
@@ -237,16 +245,15 @@ impl SpaceMachine {
     fn fan_out(&self, author: ConnectionId, appended: &Appended) {
         if let Some(first) = appended.rows().first() {
             let records = appended.rows().iter().map(|row| &row.record);
-            self.send_live(Some(author), first.seq, records, appended.head());
+            self.send_live(Some(author), (appended.before(), first.seq, appended.head()), records);
         }
     }
 
     fn send_live<'a>(
         &self,
         author: Option<ConnectionId>,
-        first: Seq,
+        (before, first, watermark): (Watermark, Seq, Watermark),
         records: impl ExactSizeIterator<Item = &'a ChangeRecord> + Clone,
-        watermark: Watermark,
     ) {
         if self.subscribers.is_empty() {
             return;
@@ -254,8 +261,10 @@ impl SpaceMachine {
         let frame = encode_live(self.space, first, records, watermark);
         for (connection, inbox) in &self.subscribers {
             let author = if Some(*connection) == author { Author::Own } else { Author::Other };
-            let message = Message::Live { space: self.space, first, watermark, frame: frame.clone(), author };
-            inbox.live(message, frame.len());
+            let (space, frame) = (self.space, frame.clone());
+            let bytes = frame.len();
+            let message = Message::Live { space, before, first, watermark, frame, author };
+            inbox.live(message, bytes);
         }
     }
 }

@@ -6,18 +6,22 @@ use headwater_storage::{
     CollectionName, EntityId, FeedStore, PostgresFeed, ProjectedEntity, ReadError, Seq, SpaceId,
 };
 
-use super::{Failed, keep_lease};
+use super::{Failed, LOOK_EVERY, keep_lease};
 use crate::config::Config;
 use crate::contents::Contents;
 use crate::state::Relay;
 
+/// Under which name the store remembers how far the projection has come.
+const NAME: &str = "projection";
 /// Entities in one batch. Each batch is one transaction.
 const ENTITIES_AT_ONCE: usize = 256;
 
 /// Brings the rows of all spaces up to where their feeds are.
 pub(super) async fn run(relay: &Relay, database: &PostgresFeed) -> Result<(), Failed> {
-    for space in database.behind("projection").await? {
-        follow(relay, database, space).await?;
+    for space in database.behind(NAME).await? {
+        if let Err(error) = follow(relay, database, space).await {
+            tracing::warn!(%space, %error, "a space's rows are behind; tried again");
+        }
     }
     let due = projection::due(&database.client().await?, ENTITIES_AT_ONCE as u32).await?;
     for (space, entity) in due {
@@ -140,8 +144,14 @@ pub async fn rebuild(config: Config) -> Result<u64, Failed> {
     for space in database.spaces().await? {
         rows += projection::reset(&database.client().await?, space).await?;
     }
-    run(&relay, &database).await?;
-    Ok(rows)
+    loop {
+        run(&relay, &database).await?;
+        if database.behind(NAME).await?.is_empty() {
+            return Ok(rows);
+        }
+        // A running relay makes them.
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Reads entities as the projection shows them, from any store: those of one collection or of all, by ascending id after `after`, at

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{self, StreamExt};
 use headwater::document::{ACTOR_BYTES, OutsideEdit, OutsideError, OutsideKind, edit_outside};
 use headwater_storage::sql::inbox::{InboxEntry, InboxKind, Settled, inbox, settle};
 use headwater_storage::{
@@ -39,10 +39,14 @@ pub(super) async fn run(relay: &Relay, database: &PostgresFeed) -> Result<(), Fa
             by_entity.entry((entry.space, entry.entity)).or_default().push(entry);
         }
         let chains = by_entity.into_values().map(|entries| of_entity(relay, database, entries));
-        let settled: u64 = stream::iter(chains)
-            .buffer_unordered(ENTITIES_AT_ONCE)
-            .try_fold(0, async |sum, settled| Ok(sum + settled))
-            .await?;
+        let mut working = stream::iter(chains).buffer_unordered(ENTITIES_AT_ONCE);
+        let mut settled = 0;
+        while let Some(one) = working.next().await {
+            match one {
+                Ok(count) => settled += count,
+                Err(error) => tracing::warn!(%error, "edits from SQL wait; tried again"),
+            }
+        }
         if settled == 0 {
             // The feed takes nothing at the moment.
             return Ok(());

@@ -94,6 +94,8 @@ pub enum Input<'a> {
         space: SpaceId,
         /// The seq of its first change.
         first: Seq,
+        /// The feed's end before it.
+        before: Watermark,
         /// The feed's end after it.
         watermark: Watermark,
         /// The frame for everyone who follows the feed up to here, without a seal: each session puts on its own.

@@ -193,8 +193,7 @@ impl RelaySession {
     pub(super) fn live(
         &mut self,
         id: SpaceId,
-        first: Seq,
-        watermark: Watermark,
+        (before, first, watermark): (Watermark, Seq, Watermark),
         frame: Bytes,
         author: Author,
     ) {
@@ -206,9 +205,8 @@ impl RelaySession {
         if space.flow != Flow::Live || watermark.seq <= space.sent_seq() {
             return;
         }
-        let before = Seq::new(first.get().saturating_sub(1));
         let fits = has_room && message_bytes <= frame_bytes_max;
-        if !fits || !space.continues_from(before) {
+        if !fits || !space.continues_at(&before) {
             space.flow = Flow::CatchingUp { reading: None };
             space.started_at = space.sent_seq();
             space.entries_sent = 0;

@@ -105,11 +105,6 @@ impl Space {
         }
     }
 
-    /// Whether what comes right after `before` can go to the client as it is.
-    pub(super) fn continues_from(&self, before: Seq) -> bool {
-        self.sent.cursor.is_none() && self.sent_seq() == before
-    }
-
     pub(super) fn advance(&mut self, watermark: Watermark) {
         self.sent = Position { watermark: Some(watermark), cursor: None };
         self.head = self.head.max(watermark.seq);

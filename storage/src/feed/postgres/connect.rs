@@ -33,7 +33,7 @@ pub struct PostgresOptions {
     pub url: String,
     /// A file of PEM certificates to trust, in place of the machine's own.
     pub ca_file: Option<PathBuf>,
-    /// The most connections. One more waits for news.
+    /// The most connections. Two more tell other relays what is new, and hear of it.
     pub connections_max: usize,
     /// Transactions that append at the same time. Each takes in all that waits when it begins.
     pub writers: usize,
@@ -72,7 +72,7 @@ impl PostgresOptions {
             Host::Tcp(name) => matches!(name.as_str(), "localhost" | "127.0.0.1" | "::1"),
             #[cfg(unix)]
             Host::Unix(_) => true,
-        });
+        }) && config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback);
         if config.get_ssl_mode() == SslMode::Prefer && !is_here {
             // To prefer TLS is to do without it whenever somebody in between says so.
             config.ssl_mode(SslMode::Require);

@@ -34,6 +34,8 @@ const VERSION: i32 = 1;
 const SQL_VERSION: i32 = 4;
 /// The oldest code that can work with that schema, by the newest schema that it knows.
 const OLDEST_CODE: i32 = 1;
+/// The same of the schema for people.
+const OLDEST_SQL_CODE: i32 = 4;
 
 const HISTORY: &str = "headwater.feed_schema";
 const SQL_HISTORY: &str = "headwater.sql_schema";
@@ -83,17 +85,24 @@ async fn migrate(client: &mut Client) -> Result<bool, DatabaseError> {
     let failed = |error: tokio_postgres::Error| DatabaseError::Migration(full(&error));
     let has_sql = has_sql(client).await.map_err(failed)?;
     let found = version(client, HISTORY).await.map_err(failed)?;
-    if found > VERSION || version(client, SQL_HISTORY).await.map_err(failed)? > SQL_VERSION {
-        let name = "oldest_code";
+    let found_sql = version(client, SQL_HISTORY).await.map_err(failed)?;
+    for (found, supported, oldest) in
+        [(found, VERSION, "oldest_code"), (found_sql, SQL_VERSION, "oldest_sql_code")]
+    {
+        if found <= supported {
+            continue;
+        }
         let row = client
-            .query_opt("SELECT value FROM headwater.meta WHERE name = $1", &[&name])
+            .query_opt("SELECT value FROM headwater.meta WHERE name = $1", &[&oldest])
             .await
             .map_err(failed)?;
         let oldest: i32 = row.and_then(|row| row.get::<_, String>(0).parse().ok()).unwrap_or(i32::MAX);
-        if oldest > VERSION {
-            return Err(DatabaseError::SchemaTooNew { found, supported: VERSION });
+        if oldest > supported {
+            return Err(DatabaseError::SchemaTooNew { found, supported });
         }
-        tracing::warn!(found, supported = VERSION, "the schema is newer than this relay, and still fits it");
+    }
+    if found > VERSION || found_sql > SQL_VERSION {
+        tracing::warn!(found, found_sql, "the schema is newer than this relay, and still fits it");
         return Ok(has_sql);
     }
     apply(client, feed::migrations::runner(), HISTORY).await?;
@@ -102,10 +111,11 @@ async fn migrate(client: &mut Client) -> Result<bool, DatabaseError> {
     } else {
         tracing::info!("this engine has no SQL for entities; that takes PostgreSQL 15");
     }
-    let oldest = OLDEST_CODE.to_string();
-    let set = "INSERT INTO headwater.meta (name, value) VALUES ('oldest_code', $1)
+    let set = "INSERT INTO headwater.meta (name, value) VALUES ($1, $2)
                ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value";
-    client.execute(set, &[&oldest]).await.map_err(failed)?;
+    for (name, oldest) in [("oldest_code", OLDEST_CODE), ("oldest_sql_code", OLDEST_SQL_CODE)] {
+        client.execute(set, &[&name, &oldest.to_string()]).await.map_err(failed)?;
+    }
     Ok(has_sql)
 }
 
@@ -150,5 +160,9 @@ async fn connect(options: &PostgresOptions) -> Result<Client, DatabaseError> {
             tracing::debug!(%error, "a connection to the database ended");
         }
     });
+    // One of them only holds the lock.
+    let patient =
+        "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+    client.batch_execute(patient).await.map_err(|error| DatabaseError::Unreachable(full(&error)))?;
     Ok(client)
 }
