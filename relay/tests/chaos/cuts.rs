@@ -2,18 +2,17 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use headwater::wire::Limits;
-use headwater::{EntityId, Environment, Map, Replica, SpaceId, SyncError, SyncOptions, Value};
+use headwater::{EntityId, Map, Replica, SpaceId, SyncError, SyncOptions, Value};
 use tokio::task::JoinSet;
 
 use crate::feed::{Changes, open_feed, read_feed};
 use crate::held;
-use crate::kills::varied;
 use crate::process::RelayProcess;
 use crate::proxy::{Cut, From, How, Proxy};
+use crate::repeated::Repeated;
 
 /// Cuts under way at the same time.
 const AT_ONCE: usize = 8;
@@ -251,27 +250,4 @@ fn parsed(text: &str) -> Cut {
         other => panic!("HEADWATER_CUTS: neither close, reset nor stall: {other}"),
     };
     Cut { from, after, how }
-}
-
-/// The same time and the same random numbers in every conversation, so that all of them have the same bytes.
-struct Repeated {
-    seed: u64,
-    drawn: AtomicU64,
-}
-
-impl Repeated {
-    fn new(seed: u64) -> Repeated {
-        Repeated { seed, drawn: AtomicU64::new(0) }
-    }
-}
-
-impl Environment for Repeated {
-    fn now_ms(&self) -> u64 {
-        1_700_000_000_000
-    }
-
-    fn random(&self) -> u128 {
-        let round = self.seed << 32 | self.drawn.fetch_add(1, Ordering::Relaxed);
-        u128::from(varied(round, u64::MAX)) << 64 | u128::from(varied(!round, u64::MAX))
-    }
 }

@@ -11,6 +11,7 @@ mod cuts;
 mod disk_full;
 #[path = "../support/feed.rs"]
 mod feed;
+#[path = "../support/held.rs"]
 mod held;
 mod killed;
 #[path = "../support/kills.rs"]
@@ -18,5 +19,9 @@ mod kills;
 #[allow(dead_code, reason = "other test binaries need more of it")]
 #[path = "../support/process.rs"]
 mod process;
+#[allow(dead_code, reason = "other test binaries need more of it")]
+#[path = "../support/proxy.rs"]
 mod proxy;
+#[path = "../support/repeated.rs"]
+mod repeated;
 mod tmpfs;

@@ -1,9 +1,13 @@
 //! A relay in a process of its own.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// What the relays log, as for `RUST_LOG`. The default is `error`.
+const LOG_VARIABLE: &str = "HEADWATER_RELAY_LOG";
 
 /// A relay in a process of its own. It is killed when this is dropped.
 pub(crate) struct RelayProcess {
@@ -14,14 +18,31 @@ pub(crate) struct RelayProcess {
 impl RelayProcess {
     /// Starts a relay on a free port and waits until it listens.
     pub(crate) fn start(data: &Path) -> RelayProcess {
-        let (mut child, said) = spawn(data, Stdio::inherit());
-        let Some(url) = listens(&said) else { panic!("not a start: {said:?}, {:?}", child.wait()) };
-        RelayProcess { url, child }
+        RelayProcess::started(spawn(&in_folder(data), Stdio::inherit()))
     }
 
     /// As `start`. If it ends instead of listening, it must say that it failed; this gives its log.
     pub(crate) fn try_start(data: &Path) -> Result<RelayProcess, String> {
-        let (child, said) = spawn(data, Stdio::piped());
+        RelayProcess::tried(spawn(&in_folder(data), Stdio::piped()))
+    }
+
+    /// As `start`, on a database, which a test may take away: the log of that is only shown if `HEADWATER_RELAY_LOG` is set.
+    pub(crate) fn start_on(database: &str, options: &[&str]) -> RelayProcess {
+        let log = if std::env::var_os(LOG_VARIABLE).is_some() { Stdio::inherit() } else { Stdio::null() };
+        RelayProcess::started(spawn(&on_database(database, options), log))
+    }
+
+    /// As `try_start`, on a database.
+    pub(crate) fn try_start_on(database: &str, options: &[&str]) -> Result<RelayProcess, String> {
+        RelayProcess::tried(spawn(&on_database(database, options), Stdio::piped()))
+    }
+
+    fn started((mut child, said): (Child, String)) -> RelayProcess {
+        let Some(url) = listens(&said) else { panic!("not a start: {said:?}, {:?}", child.wait()) };
+        RelayProcess { url, child }
+    }
+
+    fn tried((child, said): (Child, String)) -> Result<RelayProcess, String> {
         if let Some(url) = listens(&said) {
             return Ok(RelayProcess { url, child });
         }
@@ -57,6 +78,12 @@ impl RelayProcess {
         self.child.wait().unwrap();
     }
 
+    /// Asks the process to stop, as whoever replaces it does, and waits until it has.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        self.signal("-TERM");
+        self.child.wait().unwrap()
+    }
+
     fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success(), "kill {signal} failed");
@@ -69,10 +96,19 @@ impl Drop for RelayProcess {
     }
 }
 
+fn in_folder(data: &Path) -> Vec<OsString> {
+    vec!["--data".into(), data.into()]
+}
+
+fn on_database(url: &str, options: &[&str]) -> Vec<OsString> {
+    ["--database-url", url].iter().chain(options).map(OsString::from).collect()
+}
+
 /// A relay on a free port, and the first line that it says: empty once it has ended without a word.
-fn spawn(data: &Path, log: Stdio) -> (Child, String) {
+fn spawn(place: &[OsString], log: Stdio) -> (Child, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_headwater-relay"));
-    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).env("RUST_LOG", "error");
+    let level = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "error".to_owned());
+    command.args(["serve", "--listen", "127.0.0.1:0"]).args(place).env("RUST_LOG", level);
     // Telling where a panic came from takes more memory than any attack may.
     command.env("RUST_BACKTRACE", "0");
     let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();

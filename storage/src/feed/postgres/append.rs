@@ -5,9 +5,11 @@
 //! commits.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool};
 use futures_util::future::{BoxFuture, FutureExt, join_all};
+use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 use uuid::Uuid;
@@ -88,16 +90,21 @@ impl From<StoreError> for Failed {
 }
 
 /// Stores all appends in one transaction. Must not be dropped before it ends: run it in a task of its own.
-pub(super) async fn append_all(pool: &Pool, appends: Vec<Append>) -> Result<Vec<Appended>, AppendError> {
+pub(super) async fn append_all(
+    pool: &Pool,
+    appends: Vec<Append>,
+    answer_max: Duration,
+) -> Result<Vec<Appended>, AppendError> {
     let mut attempts = 0;
     loop {
         let client = connect::client(pool).await?;
-        let error = match attempt(&client, &appends).await {
-            Ok(appended) => return Ok(appended),
-            Err(error) => error,
+        let error = match timeout(answer_max, attempt(&client, &appends)).await {
+            Ok(Ok(appended)) => return Ok(appended),
+            Ok(Err(error)) => error,
+            Err(_) => return Err(connect::silent(client).into()),
         };
         // A connection that cannot say that it has rolled back is not used again.
-        if client.batch_execute("ROLLBACK").await.is_err() {
+        if !matches!(timeout(answer_max, client.batch_execute("ROLLBACK")).await, Ok(Ok(()))) {
             drop(Object::take(client));
         }
         attempts += 1;

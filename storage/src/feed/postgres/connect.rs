@@ -87,6 +87,11 @@ impl PostgresOptions {
         Ok(config)
     }
 
+    /// The time after which an answer is not waited for any more: all the limits that the database keeps by itself are over by then.
+    pub(super) fn answer_max(&self) -> Duration {
+        Duration::from_millis(self.statement_ms_max.saturating_add(self.lock_ms_max))
+    }
+
     /// What every new connection is told.
     pub(super) fn settings(&self) -> String {
         format!(
@@ -152,6 +157,12 @@ impl std::fmt::Debug for PostgresOptions {
 /// A connection of the pool.
 pub(super) async fn client(pool: &Pool) -> Result<Object, StoreError> {
     pool.get().await.map_err(|error| StoreError::Unavailable(full(&error)))
+}
+
+/// Gives up a connection that does not answer. Something in between, such as a pooler, may keep it open for ever.
+pub(super) fn silent(client: Object) -> StoreError {
+    drop(Object::take(client));
+    StoreError::Unavailable("the database does not answer".to_owned())
 }
 
 /// An error with all its causes.

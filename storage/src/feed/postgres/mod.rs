@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use deadpool_postgres::{Object, Pool};
 use thiserror::Error;
+use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -133,9 +134,9 @@ impl PostgresFeed {
     /// # Errors
     /// When the database fails; see [`PostgresFeed`].
     pub async fn append_all(&self, appends: Vec<Append>) -> Result<Vec<Appended>, AppendError> {
-        let (pool, news) = (self.pool.clone(), self.news.clone());
+        let (pool, news, answer_max) = (self.pool.clone(), self.news.clone(), self.options.answer_max());
         let appended = tokio::spawn(async move {
-            let appended = append::append_all(&pool, appends).await?;
+            let appended = append::append_all(&pool, appends, answer_max).await?;
             for one in appended.iter().filter(|one| !one.rows().is_empty()) {
                 news.tell(one.space(), one.head().seq);
             }
@@ -262,8 +263,14 @@ impl PostgresFeed {
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, StoreError> {
         let client = self.client().await?;
-        let statement = client.prepare_cached(statement).await?;
-        Ok(client.query(&statement, parameters).await?)
+        let answer = async {
+            let statement = client.prepare_cached(statement).await?;
+            client.query(&statement, parameters).await
+        };
+        match timeout(self.options.answer_max(), answer).await {
+            Ok(rows) => Ok(rows?),
+            Err(_) => Err(connect::silent(client)),
+        }
     }
 
     async fn query_opt(
@@ -276,8 +283,14 @@ impl PostgresFeed {
 
     async fn execute(&self, statement: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64, StoreError> {
         let client = self.client().await?;
-        let statement = client.prepare_cached(statement).await?;
-        Ok(client.execute(&statement, parameters).await?)
+        let answer = async {
+            let statement = client.prepare_cached(statement).await?;
+            client.execute(&statement, parameters).await
+        };
+        match timeout(self.options.answer_max(), answer).await {
+            Ok(rows) => Ok(rows?),
+            Err(_) => Err(connect::silent(client)),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use tokio::time::timeout;
 
 use super::rows::{self, from_i64, to_i64};
 use super::{PostgresFeed, connect};
@@ -38,38 +39,44 @@ impl PostgresFeed {
         snapshot: FeedSnapshot,
     ) -> Result<bool, ReadError> {
         self.existing(space).await?;
-        let pool = self.pool.clone();
+        let (pool, answer_max) = (self.pool.clone(), self.options.answer_max());
         // Several statements: not to be dropped half way.
         let put = tokio::spawn(async move {
             let mut client = connect::client(&pool).await?;
-            let transaction = client.transaction().await?;
-            transaction
-                .query("SELECT 1 FROM headwater.spaces WHERE space = $1 FOR UPDATE", &[&space.as_uuid()])
-                .await?;
-            let digest = Sha256::digest(&snapshot.payload).to_vec();
-            let (covers, changes) = (to_i64(snapshot.covers.get()), to_i64(snapshot.changes));
-            let (bytes, changes_bytes) =
-                (to_i64(snapshot.payload.len() as u64), to_i64(snapshot.changes_bytes));
-            let (hash, payload) = (snapshot.hash.as_bytes().as_slice(), snapshot.payload.as_ref());
-            let statement = transaction.prepare_cached(PUT).await?;
-            let put = transaction
-                .execute(
-                    &statement,
-                    &[
-                        &space.as_uuid(),
-                        &entity.as_uuid(),
-                        &covers,
-                        &changes,
-                        &changes_bytes,
-                        &hash,
-                        &bytes,
-                        &digest,
-                        &payload,
-                    ],
-                )
-                .await?;
-            transaction.commit().await?;
-            Ok::<_, StoreError>(put > 0)
+            let put = async {
+                let transaction = client.transaction().await?;
+                transaction
+                    .query("SELECT 1 FROM headwater.spaces WHERE space = $1 FOR UPDATE", &[&space.as_uuid()])
+                    .await?;
+                let digest = Sha256::digest(&snapshot.payload).to_vec();
+                let (covers, changes) = (to_i64(snapshot.covers.get()), to_i64(snapshot.changes));
+                let (bytes, changes_bytes) =
+                    (to_i64(snapshot.payload.len() as u64), to_i64(snapshot.changes_bytes));
+                let (hash, payload) = (snapshot.hash.as_bytes().as_slice(), snapshot.payload.as_ref());
+                let statement = transaction.prepare_cached(PUT).await?;
+                let put = transaction
+                    .execute(
+                        &statement,
+                        &[
+                            &space.as_uuid(),
+                            &entity.as_uuid(),
+                            &covers,
+                            &changes,
+                            &changes_bytes,
+                            &hash,
+                            &bytes,
+                            &digest,
+                            &payload,
+                        ],
+                    )
+                    .await?;
+                transaction.commit().await?;
+                Ok::<_, StoreError>(put > 0)
+            };
+            match timeout(answer_max, put).await {
+                Ok(put) => put,
+                Err(_) => Err(connect::silent(client)),
+            }
         });
         Ok(put.await.map_err(|_| StoreError::Stopped)??)
     }

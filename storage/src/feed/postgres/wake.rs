@@ -99,13 +99,20 @@ async fn tell_all(waiting: Arc<Waiting>, options: Arc<PostgresOptions>, instance
             for (space, seq) in spaces {
                 text.push_str(&format!(" {space} {seq}"));
             }
-            match client.execute("SELECT pg_notify($1, $2)", &[&CHANNEL, &text]).await {
-                Ok(_) => {}
-                Err(error) if error.code() == Some(&SqlState::UNDEFINED_FUNCTION) => {
+            let told = async { client.execute("SELECT pg_notify($1, $2)", &[&CHANNEL, &text]).await };
+            let told = tokio::time::timeout(options.answer_max(), told).await;
+            match told {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) if error.code() == Some(&SqlState::UNDEFINED_FUNCTION) => {
                     tracing::info!("this database has no notifications; relays look for themselves");
                     return;
                 }
-                Err(error) => tracing::debug!(error = full(&error), "a notification was not sent"),
+                // Another connection next time.
+                Err(_) => {
+                    connected = None;
+                    break;
+                }
+                Ok(Err(error)) => tracing::debug!(error = full(&error), "a notification was not sent"),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A TCP proxy that forwards bytes, counts them, and cuts the connection after exactly so many.
+//! A TCP proxy that forwards bytes, counts them, and cuts a connection after exactly so many.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,17 +8,25 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 const BUFFER_BYTES: usize = 16 << 10;
 
 /// A proxy in front of a relay. It ends, with its connections, when this is dropped.
+///
+/// In front of a relay's database, the relay is what it calls the client, and the database what it calls the relay.
 pub(crate) struct Proxy {
     pub(crate) url: String,
     upstream: Arc<Mutex<SocketAddr>>,
     passed: Arc<Passed>,
+    armed: Arc<Armed>,
+    hang_up: watch::Sender<()>,
     task: JoinHandle<()>,
 }
+
+/// A cut that waits for its byte.
+type Armed = Mutex<Option<Cut>>;
 
 /// The bytes that were forwarded, over all connections.
 #[derive(Debug, Default)]
@@ -27,7 +35,7 @@ pub(crate) struct Passed {
     pub(crate) from_relay: AtomicUsize,
 }
 
-/// Where a connection is cut.
+/// Where a connection is cut, counted from its beginning, or over all connections from when the cut is armed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cut {
     pub(crate) from: From,
@@ -55,18 +63,51 @@ pub(crate) enum How {
 }
 
 impl Proxy {
+    /// Each connection is cut at `cut`.
     pub(crate) async fn start(upstream: SocketAddr, cut: Option<Cut>) -> Proxy {
+        Proxy::start_with(upstream, move |_| Arc::new(Mutex::new(cut))).await
+    }
+
+    /// Connections are only cut by [`Proxy::arm`].
+    pub(crate) async fn start_unarmed(upstream: SocketAddr) -> Proxy {
+        Proxy::start_with(upstream, Arc::clone).await
+    }
+
+    async fn start_with(
+        upstream: SocketAddr,
+        of_connection: impl Fn(&Arc<Armed>) -> Arc<Armed> + Send + 'static,
+    ) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}", listener.local_addr().unwrap());
         let upstream = Arc::new(Mutex::new(upstream));
         let passed = Arc::new(Passed::default());
-        let task = tokio::spawn(accept(listener, Arc::clone(&upstream), cut, Arc::clone(&passed)));
-        Proxy { url, upstream, passed, task }
+        let armed = Arc::<Armed>::default();
+        let (hang_up, hung_up) = watch::channel(());
+        let task = tokio::spawn({
+            let (upstream, passed, armed) = (Arc::clone(&upstream), Arc::clone(&passed), Arc::clone(&armed));
+            accept(listener, upstream, move || of_connection(&armed), passed, hung_up)
+        });
+        Proxy { url, upstream, passed, armed, hang_up, task }
     }
 
     /// Where the next connections go.
     pub(crate) fn lead_to(&self, upstream: SocketAddr) {
         *self.upstream.lock().unwrap() = upstream;
+    }
+
+    /// Cuts the connection that has the byte, once.
+    pub(crate) fn arm(&self, cut: Cut) {
+        *self.armed.lock().unwrap() = Some(cut);
+    }
+
+    /// Takes an armed cut back. Says whether it had been made.
+    pub(crate) fn disarm(&self) -> bool {
+        self.armed.lock().unwrap().take().is_none()
+    }
+
+    /// Resets all connections that there are.
+    pub(crate) fn hang_up(&self) {
+        self.hang_up.send_replace(());
     }
 
     /// (from the client, from the relay)
@@ -85,15 +126,19 @@ impl Drop for Proxy {
 async fn accept(
     listener: TcpListener,
     upstream: Arc<Mutex<SocketAddr>>,
-    cut: Option<Cut>,
+    armed: impl Fn() -> Arc<Armed>,
     passed: Arc<Passed>,
+    hung_up: watch::Receiver<()>,
 ) {
     let mut connections = JoinSet::new();
     loop {
         let (client, _) = listener.accept().await.unwrap();
         let (upstream, passed) = (*upstream.lock().unwrap(), Arc::clone(&passed));
+        let (armed, mut hung_up) = (armed(), hung_up.clone());
+        hung_up.mark_unchanged();
         // What the sockets answer is the business of their two ends: they see the same.
-        connections.spawn(async move { forward(client, upstream, cut, &passed).await.is_ok() });
+        connections
+            .spawn(async move { forward(client, upstream, &armed, &passed, &mut hung_up).await.is_ok() });
         while connections.try_join_next().is_some() {}
     }
 }
@@ -101,22 +146,23 @@ async fn accept(
 async fn forward(
     mut client: TcpStream,
     upstream: SocketAddr,
-    cut: Option<Cut>,
+    armed: &Armed,
     passed: &Passed,
+    hung_up: &mut watch::Receiver<()>,
 ) -> io::Result<()> {
     let mut relay = TcpStream::connect(upstream).await?;
     client.set_nodelay(true)?;
     relay.set_nodelay(true)?;
-    let allowed = |from| cut.filter(|cut| cut.from == from).map(|cut| cut.after);
-    let is_cut = {
+    let cut = {
         let (from_client, to_client) = client.split();
         let (from_relay, to_relay) = relay.split();
         tokio::select! {
-            up = pump(from_client, to_relay, allowed(From::Client), &passed.from_client) => up?,
-            down = pump(from_relay, to_client, allowed(From::Relay), &passed.from_relay) => down?,
+            up = pump(from_client, to_relay, From::Client, armed, &passed.from_client) => up?,
+            down = pump(from_relay, to_client, From::Relay, armed, &passed.from_relay) => down?,
+            Ok(()) = hung_up.changed() => Some(How::Reset),
         }
     };
-    match cut.filter(|_| is_cut).map(|cut| cut.how) {
+    match cut {
         // The connection ended by itself: once one end is gone, the other has nobody to talk to.
         None | Some(How::Close) => {}
         Some(How::Reset) => {
@@ -128,23 +174,38 @@ async fn forward(
     Ok(())
 }
 
-/// Forwards to the end of the stream, or exactly `allowed` bytes. Says whether it is these that are over.
+/// Forwards to the end of the stream, or up to exactly the byte of a cut: it says then how to cut.
 async fn pump(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
-    mut allowed: Option<usize>,
+    side: From,
+    armed: &Armed,
     passed: &AtomicUsize,
-) -> io::Result<bool> {
+) -> io::Result<Option<How>> {
     let mut buffer = vec![0; BUFFER_BYTES];
-    while allowed != Some(0) {
-        let room = allowed.unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
-        let read = from.read(&mut buffer[..room]).await?;
-        if read == 0 {
-            return Ok(false);
+    let mut read = 0;
+    loop {
+        let (allowed, cut) = meter(armed, side, read);
+        to.write_all(&buffer[..allowed]).await?;
+        passed.fetch_add(allowed, Ordering::Relaxed);
+        if cut.is_some() {
+            return Ok(cut);
         }
-        to.write_all(&buffer[..read]).await?;
-        passed.fetch_add(read, Ordering::Relaxed);
-        allowed = allowed.map(|allowed| allowed - read);
+        read = from.read(&mut buffer).await?;
+        if read == 0 {
+            return Ok(None);
+        }
     }
-    Ok(true)
+}
+
+/// How many of so many bytes are forwarded, and whether the connection is cut behind them.
+fn meter(armed: &Armed, side: From, bytes: usize) -> (usize, Option<How>) {
+    let mut armed = armed.lock().unwrap();
+    let Some(cut) = armed.as_mut().filter(|cut| cut.from == side) else { return (bytes, None) };
+    let allowed = bytes.min(cut.after);
+    cut.after -= allowed;
+    match cut.after {
+        0 => (allowed, armed.take().map(|cut| cut.how)),
+        _ => (allowed, None),
+    }
 }
