@@ -38,12 +38,14 @@ CREATE TABLE headwater.heads (
     collection text NOT NULL,
     -- 32 bytes each, ascending.
     heads bytea NOT NULL,
+    -- The highest operation number, if all its changes came with numbers.
+    last_op bigint,
     PRIMARY KEY (space, entity)
 );
 
 CREATE INDEX heads_last ON headwater.heads (space, last_seq);
 
--- The number of each author's last change of an entity. The author of length 0 has the entity's highest operation number instead.
+-- The number of each author's last change of an entity, for entities whose changes came with numbers.
 CREATE TABLE headwater.authors (
     space uuid NOT NULL,
     entity uuid NOT NULL,

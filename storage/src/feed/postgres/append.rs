@@ -36,7 +36,7 @@ const LOST: &str = "SELECT f.space, f.entity, f.hash FROM headwater.feed f WHERE
 const QUARANTINE: &str = "SELECT q.space, q.entity, q.hash, q.code, q.message
     FROM unnest($1::uuid[], $2::uuid[], $3::bytea[]) AS k (space, entity, hash)
     JOIN headwater.quarantine q ON q.space = k.space AND q.entity = k.entity AND q.hash = k.hash";
-const ENTITIES: &str = "SELECT h.space, h.entity, h.last_seq, h.changes, h.collection, h.heads
+const ENTITIES: &str = "SELECT h.space, h.entity, h.last_seq, h.changes, h.collection, h.heads, h.last_op
     FROM unnest($1::uuid[], $2::uuid[]) AS k (space, entity)
     JOIN headwater.heads h ON h.space = k.space AND h.entity = k.entity";
 const AUTHORS: &str = "SELECT a.space, a.entity, a.author, a.number
@@ -47,10 +47,10 @@ const PUT_ROWS: &str = "INSERT INTO headwater.feed
     (space, seq, entity, hash, kind, collection, origin, pushed_by, received_ms, chain, bytes, payload)
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::bytea[], $5::smallint[], $6::text[], $7::uuid[], $8::text[],
     $9::bigint[], $10::bytea[], $11::bigint[], $12::bytea[])";
-const PUT_ENTITIES: &str = "INSERT INTO headwater.heads (space, entity, last_seq, changes, collection, heads)
-    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[], $6::bytea[])
+const PUT_ENTITIES: &str = "INSERT INTO headwater.heads (space, entity, last_seq, changes, collection, heads, last_op)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[], $6::bytea[], $7::bigint[])
     ON CONFLICT (space, entity) DO UPDATE SET last_seq = EXCLUDED.last_seq, changes = EXCLUDED.changes,
-    collection = EXCLUDED.collection, heads = EXCLUDED.heads";
+    collection = EXCLUDED.collection, heads = EXCLUDED.heads, last_op = COALESCE(EXCLUDED.last_op, headwater.heads.last_op)";
 const PUT_AUTHORS: &str = "INSERT INTO headwater.authors (space, entity, author, number)
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bigint[])
     ON CONFLICT (space, entity, author) DO UPDATE SET number = EXCLUDED.number";
@@ -201,7 +201,6 @@ impl Wanted {
                     changes.insert((append.space, entity, hash.as_bytes().to_vec()));
                 }
                 if let Some(numbers) = &entry.numbers {
-                    authors.insert((append.space, entity, Vec::new()));
                     authors.insert((append.space, entity, numbers.author.to_vec()));
                 }
             }
@@ -281,6 +280,9 @@ impl DatabaseLedger {
                 collection: rows::collection(row.get(4))?,
                 heads: rows::heads(row.get(5))?,
             };
+            if let Some(last_op) = row.get::<_, Option<i64>>(6) {
+                self.authors.insert((key.0, key.1, Vec::new()), from_i64(last_op)?);
+            }
             self.entities.insert(key, state);
         }
         for row in authors? {
@@ -405,6 +407,9 @@ fn writes(appends: &[Append], outcome: &Outcome) -> Vec<(&'static str, Vec<Colum
                 column(entities.values().map(|(state, _)| to_i64(state.count))),
                 column(entities.values().map(|(state, _)| state.collection.as_str().to_owned())),
                 column(entities.values().map(|(state, _)| rows::heads_value(&state.heads))),
+                column(entities.keys().map(|(space, entity)| {
+                    outcome.authors.get(&(*space, *entity, Vec::new())).map(|last_op| to_i64(*last_op))
+                })),
             ],
         ));
         let audited =
@@ -426,15 +431,16 @@ fn writes(appends: &[Append], outcome: &Outcome) -> Vec<(&'static str, Vec<Colum
             ],
         ));
     }
-    let authors = &outcome.authors;
-    if !authors.is_empty() {
+    // Those of length 0 stand with their entities.
+    let authors = || outcome.authors.iter().filter(|((_, _, author), _)| !author.is_empty());
+    if authors().next().is_some() {
         writes.push((
             PUT_AUTHORS,
             vec![
-                column(authors.keys().map(|(space, _, _)| space.as_uuid())),
-                column(authors.keys().map(|(_, entity, _)| entity.as_uuid())),
-                column(authors.keys().map(|(_, _, author)| author.clone())),
-                column(authors.values().map(|number| to_i64(*number))),
+                column(authors().map(|((space, _, _), _)| space.as_uuid())),
+                column(authors().map(|((_, entity, _), _)| entity.as_uuid())),
+                column(authors().map(|((_, _, author), _)| author.clone())),
+                column(authors().map(|(_, number)| to_i64(*number))),
             ],
         ));
     }
