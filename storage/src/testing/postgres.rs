@@ -21,6 +21,7 @@ pub const URL_VARIABLE: &str = "HEADWATER_TEST_DATABASE_URL";
 
 /// Holds the server until its parent says `keep`, or is gone: then the folder goes too, however the test ended.
 const KEEPER: &str = r#"
+trap "" INT TERM HUP
 "$@" >>log 2>&1 &
 server=$!
 read -r word
