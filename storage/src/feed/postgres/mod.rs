@@ -13,6 +13,7 @@ mod rows;
 mod snapshot;
 pub mod sql;
 mod wake;
+mod write;
 
 use std::fmt;
 use std::sync::Arc;
