@@ -256,7 +256,7 @@ fn options(space: SpaceId) -> SyncOptions {
 }
 
 /// Which cuts to make among so many bytes.
-fn planned(from: From, bytes: usize) -> Vec<Cut> {
+pub(crate) fn planned(from: From, bytes: usize) -> Vec<Cut> {
     let stride = match std::env::var("HEADWATER_DATABASE_CUTS") {
         Ok(all) if all == "all" => 1,
         // A quarter of them for each direction, on new connections and on old ones.
