@@ -1,6 +1,5 @@
 //! One append, whose connection to the database is cut at every byte of it.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use headwater::{EntityId, SpaceId};
@@ -28,12 +27,8 @@ async fn an_append_cut_off_at_any_byte_of_its_answers_is_there_once() {
 
 async fn cut_off(from: From) {
     let database = tokio::task::block_in_place(|| Postgres::shared().unwrap().database().unwrap());
-    let (head, name) = database.rsplit_once('/').unwrap();
-    let (user, host) = head.rsplit_once('@').unwrap();
-    let upstream: SocketAddr = host.parse().unwrap();
-    let proxy = Proxy::start_unarmed(upstream).await;
-    let listens = proxy.url.strip_prefix("ws://").unwrap();
-    let feed = PostgresFeed::open(PostgresOptions::new(format!("{user}@{listens}/{name}"))).await.unwrap();
+    let (proxy, url) = cuts::proxied(&database).await;
+    let feed = PostgresFeed::open(PostgresOptions::new(url)).await.unwrap();
     let space = SpaceId::from_name("cut");
     let mut number = 0;
     let mut next = || {

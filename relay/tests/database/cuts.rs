@@ -162,13 +162,7 @@ impl Bench {
     async fn open() -> Bench {
         let server = tokio::task::block_in_place(|| Postgres::shared().unwrap());
         let database = server.database().unwrap();
-        let (head, name) = database.rsplit_once('/').unwrap();
-        let (user, host) = head.rsplit_once('@').unwrap();
-        let host = host.replace("localhost", "127.0.0.1");
-        let upstream: SocketAddr = host.parse().unwrap_or_else(|_| format!("{host}:5432").parse().unwrap());
-        let address = Proxy::start_unarmed(upstream).await;
-        let listens = address.url.strip_prefix("ws://").unwrap();
-        let url = format!("{user}@{listens}/{name}");
+        let (address, url) = proxied(&database).await;
         let relay = tokio::task::block_in_place(|| RelayProcess::start_on(&url, QUIET));
         Bench { server, database, address, url, relay }
     }
@@ -234,6 +228,17 @@ impl Bench {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+/// A proxy in front of a database, and the database's URL through it.
+pub(crate) async fn proxied(database: &str) -> (Proxy, String) {
+    let (head, name) = database.rsplit_once('/').unwrap();
+    let (user, host) = head.rsplit_once('@').unwrap();
+    let host = host.replace("localhost", "127.0.0.1");
+    let upstream: SocketAddr = host.parse().unwrap_or_else(|_| format!("{host}:5432").parse().unwrap());
+    let proxy = Proxy::start_unarmed(upstream).await;
+    let url = format!("{user}@{}/{name}", proxy.url.strip_prefix("ws://").unwrap());
+    (proxy, url)
 }
 
 /// New entities, one that others write as well, and one whose changes depend on each other. The same in every call.
