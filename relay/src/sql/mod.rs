@@ -20,6 +20,8 @@ use crate::state::{Relay, until_draining};
 const LEASE: &str = "sql";
 /// How long a relay that has died keeps others from taking over.
 const LEASE_MS: u64 = 5_000;
+/// How long it is relied on before it is renewed.
+const LEASE_RENEWED_AFTER: Duration = Duration::from_millis(LEASE_MS / 5);
 /// How often to look for work without having been told.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often what is no longer needed is forgotten.
@@ -46,15 +48,14 @@ pub enum Failed {
 
 /// Works until the relay drains. Returns at once on a store that is no database; on one without SQL it only forgets what is old.
 pub(crate) async fn run(relay: Arc<Relay>) {
-    let Some(database) = relay.config.store.database().filter(|database| database.has_sql()).cloned() else {
-        return;
-    };
+    let Some(database) = relay.config.store.database().cloned() else { return };
+    let mut lease = Lease::default();
     let mut draining = relay.draining.clone();
     let mut growing = relay.hub.growing();
     let mut forgotten: Option<tokio::time::Instant> = None;
     loop {
         // Whatever is running is done to its end, so that no transaction is left half way.
-        let worked = work(&relay, &database).await;
+        let worked = work(&relay, &database, &mut lease).await;
         if let Err(error) = &worked {
             tracing::warn!(%error, "the entities in SQL are behind; tried again");
         }
@@ -77,25 +78,37 @@ pub(crate) async fn run(relay: Arc<Relay>) {
     }
 }
 
-/// Makes changes of what was written, and rows of what has changed. Says whether this relay has the lease.
-async fn work(relay: &Relay, database: &PostgresFeed) -> Result<bool, Failed> {
+/// Makes changes of what was written, and rows of what has changed. Says whether that is this relay's work.
+async fn work(relay: &Relay, database: &PostgresFeed, lease: &mut Lease) -> Result<bool, Failed> {
     if !database.has_sql() {
+        // What is old may be forgotten by any of them.
         return Ok(true);
     }
-    let client = database.client().await?;
-    let is_mine = take_lease(&client, LEASE, database.instance(), LEASE_MS).await?;
-    drop(client);
+    let is_mine = lease.hold(database).await?;
     if is_mine {
-        write_back::run(relay, database).await?;
-        project::run(relay, database).await?;
+        write_back::run(relay, database, lease).await?;
+        project::run(relay, database, lease).await?;
     }
     Ok(is_mine)
 }
 
-/// Whether this relay still has the lease, for work that takes long.
-async fn keep_lease(database: &PostgresFeed) -> Result<bool, Failed> {
-    let client = database.client().await?;
-    Ok(take_lease(&client, LEASE, database.instance(), LEASE_MS).await?)
+/// This relay's lease. Renewing it is a commit, so it is done well before it ends and not for every piece of work.
+#[derive(Default)]
+struct Lease {
+    renewed: Option<tokio::time::Instant>,
+}
+
+impl Lease {
+    /// Whether this relay has it.
+    async fn hold(&mut self, database: &PostgresFeed) -> Result<bool, Failed> {
+        if self.renewed.is_some_and(|at| at.elapsed() < LEASE_RENEWED_AFTER) {
+            return Ok(true);
+        }
+        let asked = tokio::time::Instant::now();
+        let is_mine = take_lease(&database.client().await?, LEASE, database.instance(), LEASE_MS).await?;
+        self.renewed = is_mine.then_some(asked);
+        Ok(is_mine)
+    }
 }
 
 fn now_ms() -> u64 {

@@ -6,7 +6,7 @@ use headwater_storage::{
     CollectionName, EntityId, FeedStore, PostgresFeed, ProjectedEntity, ReadError, Seq, SpaceId,
 };
 
-use super::{Failed, LOOK_EVERY, keep_lease};
+use super::{Failed, LOOK_EVERY, Lease};
 use crate::config::Config;
 use crate::contents::Contents;
 use crate::state::Relay;
@@ -17,9 +17,9 @@ const NAME: &str = "projection";
 const ENTITIES_AT_ONCE: usize = 256;
 
 /// Brings the rows of all spaces up to where their feeds are.
-pub(super) async fn run(relay: &Relay, database: &PostgresFeed) -> Result<(), Failed> {
+pub(super) async fn run(relay: &Relay, database: &PostgresFeed, lease: &mut Lease) -> Result<(), Failed> {
     for space in database.behind(NAME).await? {
-        if let Err(error) = follow(relay, database, space).await {
+        if let Err(error) = follow(relay, database, space, lease).await {
             tracing::warn!(%space, %error, "a space's rows are behind; tried again");
         }
     }
@@ -32,14 +32,19 @@ pub(super) async fn run(relay: &Relay, database: &PostgresFeed) -> Result<(), Fa
     Ok(())
 }
 
-async fn follow(relay: &Relay, database: &PostgresFeed, space: SpaceId) -> Result<(), Failed> {
+async fn follow(
+    relay: &Relay,
+    database: &PostgresFeed,
+    space: SpaceId,
+    lease: &mut Lease,
+) -> Result<(), Failed> {
     loop {
         let since = projection::progress(&database.client().await?, space).await?;
         let changed = database.changed_after(space, since, ENTITIES_AT_ONCE).await?;
         let Some((done, _)) = changed.last().copied() else { return Ok(()) };
         let entities: Vec<EntityId> = changed.into_iter().map(|(_, entity)| entity).collect();
         write(relay, database, space, &entities, Span { since, done }).await?;
-        if !keep_lease(database).await? {
+        if !lease.hold(database).await? {
             return Ok(());
         }
     }
@@ -140,12 +145,12 @@ pub async fn rebuild(config: Config) -> Result<u64, Failed> {
     let relay = Relay::offline(config);
     let database =
         relay.config.store.database().filter(|database| database.has_sql()).ok_or(Failed::NoSql)?.clone();
-    let mut rows = 0;
+    let (mut rows, mut lease) = (0, Lease::default());
     for space in database.spaces().await? {
         rows += projection::reset(&database.client().await?, space).await?;
     }
     loop {
-        run(&relay, &database).await?;
+        run(&relay, &database, &mut lease).await?;
         if database.behind(NAME).await?.is_empty() {
             return Ok(rows);
         }

@@ -15,7 +15,7 @@ use headwater_storage::{
 };
 use uuid::Uuid;
 
-use super::{Failed, keep_lease};
+use super::{Failed, Lease};
 use crate::contents::Contents;
 use crate::space::{Delivery, Entries, Inbox, Mail, Message, Push};
 use crate::state::Relay;
@@ -28,10 +28,10 @@ const EDITS_AT_ONCE: u32 = 512;
 const ENTITIES_AT_ONCE: usize = 32;
 
 /// Empties the inbox.
-pub(super) async fn run(relay: &Relay, database: &PostgresFeed) -> Result<(), Failed> {
+pub(super) async fn run(relay: &Relay, database: &PostgresFeed, lease: &mut Lease) -> Result<(), Failed> {
     loop {
         let entries = inbox(&database.client().await?, EDITS_AT_ONCE).await?;
-        if entries.is_empty() || !keep_lease(database).await? {
+        if entries.is_empty() || !lease.hold(database).await? {
             return Ok(());
         }
         let mut by_entity: BTreeMap<(SpaceId, EntityId), Vec<InboxEntry>> = BTreeMap::new();
