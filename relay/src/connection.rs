@@ -166,7 +166,7 @@ impl Connection {
             }
         }
         if sent {
-            return self.within_time(|socket| Box::pin(socket.flush())).await;
+            return self.flush().await;
         }
         ControlFlow::Continue(())
     }
@@ -189,7 +189,8 @@ impl Connection {
             self.subscribe(*space, *mode).await;
         }
         let relay = Arc::clone(&self.relay);
-        if let Some(input) = reads::read(&relay.config.store, output).await {
+        // Boxed, so that a connection to which nothing happens does not hold room for every kind of read.
+        if let Some(input) = Box::pin(reads::read(&relay.config.store, output)).await {
             self.session.handle(now(&relay), input);
         }
     }
@@ -211,30 +212,11 @@ impl Connection {
     }
 
     async fn send(&mut self, message: WsMessage) -> ControlFlow<()> {
-        self.within_time(|socket| Box::pin(socket.feed(message))).await
+        within_time(self.id, self.relay.config.write_ms_max, self.socket.feed(message)).await
     }
 
-    /// A client that takes nothing for too long is closed; it has lost nothing, and can come back.
-    async fn within_time<'a>(
-        &'a mut self,
-        write: impl FnOnce(
-            &'a mut WebSocket,
-        )
-            -> std::pin::Pin<Box<dyn Future<Output = Result<(), axum::Error>> + Send + 'a>>,
-    ) -> ControlFlow<()> {
-        let time = Duration::from_millis(self.relay.config.write_ms_max);
-        let id = self.id;
-        match tokio::time::timeout(time, write(&mut self.socket)).await {
-            Ok(Ok(())) => ControlFlow::Continue(()),
-            Ok(Err(error)) => {
-                tracing::debug!(connection = id, %error, "the socket failed");
-                ControlFlow::Break(())
-            }
-            Err(_) => {
-                tracing::info!(connection = id, "the client takes nothing any more");
-                ControlFlow::Break(())
-            }
-        }
+    async fn flush(&mut self) -> ControlFlow<()> {
+        within_time(self.id, self.relay.config.write_ms_max, self.socket.flush()).await
     }
 
     /// Reads on, and heeds nothing of it, until the client hangs up. Closing a socket with unread bytes resets the connection, which
@@ -251,6 +233,25 @@ impl Connection {
         let reason: String = message.chars().take(40).collect();
         let frame = WsMessage::Close(Some(CloseFrame { code, reason: reason.into() }));
         self.send(frame).await?;
-        self.within_time(|socket| Box::pin(socket.flush())).await
+        self.flush().await
+    }
+}
+
+/// A client that takes nothing for too long is closed; it has lost nothing, and can come back.
+async fn within_time(
+    id: ConnectionId,
+    time_ms_max: u64,
+    write: impl Future<Output = Result<(), axum::Error>>,
+) -> ControlFlow<()> {
+    match tokio::time::timeout(Duration::from_millis(time_ms_max), write).await {
+        Ok(Ok(())) => ControlFlow::Continue(()),
+        Ok(Err(error)) => {
+            tracing::debug!(connection = id, %error, "the socket failed");
+            ControlFlow::Break(())
+        }
+        Err(_) => {
+            tracing::info!(connection = id, "the client takes nothing any more");
+            ControlFlow::Break(())
+        }
     }
 }

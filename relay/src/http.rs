@@ -65,9 +65,12 @@ async fn sync(
         .max_write_buffer_size(frame_bytes_max.saturating_mul(2))
         .max_message_size(frame_bytes_max)
         .max_frame_size(frame_bytes_max)
-        .on_upgrade(move |socket| async move {
-            connection::run(socket, peer.address, relay).await;
-            drop(peer.admitted);
+        .on_upgrade(move |socket| {
+            // Boxed: the futures around it would each hold room for it, several KiB for every connection.
+            Box::pin(async move {
+                connection::run(socket, peer.address, relay).await;
+                drop(peer.admitted);
+            })
         })
 }
 

@@ -13,20 +13,11 @@ use tokio::sync::{Notify, mpsc};
 /// A connection, unique in its process.
 pub type ConnectionId = u64;
 
-/// What a space has for a connection.
+/// What a space has for a connection. Small: a queue keeps room for 32 of them, however empty it is.
 #[derive(Clone, Debug)]
 pub enum Message {
     /// A push was made durable, or was refused in part.
-    Appended {
-        /// Of the push.
-        space: SpaceId,
-        /// The client's number for it.
-        push_id: u64,
-        /// What the store said. `None` if every change was refused.
-        appended: Option<Arc<Appended>>,
-        /// Changes that were not taken: their place in the push, and why.
-        refused: Vec<(usize, ErrorCode, String)>,
-    },
+    Appended(Box<PushEnd>),
     /// The store could not take a push. Nothing of it is acknowledged.
     AppendFailed {
         /// Of the push.
@@ -34,23 +25,38 @@ pub enum Message {
         /// The client's number for it.
         push_id: u64,
     },
-    /// Changes that are new in the feed.
-    Live {
-        /// Whose feed.
-        space: SpaceId,
-        /// Where the feed is before the first of them.
-        before: Watermark,
-        /// The seq of the first of them.
-        first: Seq,
-        /// Where the feed is after the last of them.
-        watermark: Watermark,
-        /// The encoded frame, shared by all connections.
-        frame: Bytes,
-        /// Whose changes they are.
-        author: Author,
-    },
+    /// Changes that are new in the feed, and whose they are. Shared by all connections.
+    Live(Arc<LiveFrame>, Author),
     /// The feed is not the one any more that it was: every client has to open it again.
     Rewound,
+}
+
+/// What became of a push.
+#[derive(Clone, Debug)]
+pub struct PushEnd {
+    /// Where it was pushed to.
+    pub space: SpaceId,
+    /// The client's number for it.
+    pub push_id: u64,
+    /// What the store said. `None` if every change was refused.
+    pub appended: Option<Arc<Appended>>,
+    /// Changes that were not taken: their place in the push, and why.
+    pub refused: Vec<(usize, ErrorCode, String)>,
+}
+
+/// Changes that are new in a feed, encoded once for everyone.
+#[derive(Clone, Debug)]
+pub struct LiveFrame {
+    /// Whose feed.
+    pub space: SpaceId,
+    /// Where the feed is before the first of them.
+    pub before: Watermark,
+    /// The seq of the first of them.
+    pub first: Seq,
+    /// Where the feed is after the last of them.
+    pub watermark: Watermark,
+    /// The frame, without a seal.
+    pub frame: Bytes,
 }
 
 /// The sending end of a connection's queue: one for each space that has something for it.
@@ -95,14 +101,14 @@ impl Inbox {
     }
 
     /// Queues a live frame, or notes that the connection lags when too many wait.
-    pub(super) fn live(&self, message: Message, bytes: usize) {
-        let state = &self.state;
+    pub(super) fn live(&self, live: &Arc<LiveFrame>, author: Author) {
+        let (state, bytes) = (&self.state, live.frame.len());
         let waiting = state.live_bytes.fetch_add(bytes, Ordering::Relaxed);
         if waiting.saturating_add(bytes) > state.live_bytes_max && !cfg!(bug = "inbox-without-bound") {
             state.live_bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.lag();
         } else {
-            self.answer(message);
+            self.answer(Message::Live(Arc::clone(live), author));
         }
     }
 
@@ -164,8 +170,8 @@ impl InboxReceiver {
 
 impl State {
     fn taken(&self, message: Message) -> Message {
-        if let Message::Live { frame, .. } = &message {
-            self.live_bytes.fetch_sub(frame.len(), Ordering::Relaxed);
+        if let Message::Live(live, _) = &message {
+            self.live_bytes.fetch_sub(live.frame.len(), Ordering::Relaxed);
         }
         message
     }
@@ -175,14 +181,17 @@ impl Delivery {
     /// Tells the session.
     pub fn hand_over(self, now: Time, session: &mut RelaySession) {
         match self {
-            Delivery::Message(Message::Appended { space, push_id, appended, refused }) => {
+            Delivery::Message(Message::Appended(end)) => {
+                let PushEnd { space, push_id, appended, refused } = *end;
                 session
                     .handle(now, Input::Appended { space, push_id, appended: appended.as_deref(), refused });
             }
             Delivery::Message(Message::AppendFailed { space, push_id }) => {
                 session.handle(now, Input::StoreFailed { space, what: StoreTask::Append { push_id } });
             }
-            Delivery::Message(Message::Live { space, before, first, watermark, frame, author }) => {
+            Delivery::Message(Message::Live(live, author)) => {
+                let LiveFrame { space, before, first, watermark, ref frame } = *live;
+                let frame = frame.clone();
                 session.handle(now, Input::Live { space, before, first, watermark, frame, author });
             }
             Delivery::Message(Message::Rewound) => session.handle(now, Input::Rewound),

@@ -11,7 +11,7 @@ use headwater_storage::{
     SpaceId, Watermark,
 };
 
-use super::inbox::{ConnectionId, Inbox, Message};
+use super::inbox::{ConnectionId, Inbox, LiveFrame, Message, PushEnd};
 
 /// One space: who listens, and the pushes that wait or are being made durable.
 ///
@@ -196,9 +196,8 @@ impl SpaceMachine {
         for CheckedPush { connection, push_id, answer, refused, has_entries } in pushes {
             let receipt = if has_entries { appended.next().map(Arc::new) } else { None };
             // The answer first: it moves the pusher's position past its own changes, which then need not be sent back.
-            let message =
-                Message::Appended { space: self.space, push_id, appended: receipt.clone(), refused };
-            answer.answer(message);
+            let end = PushEnd { space: self.space, push_id, appended: receipt.clone(), refused };
+            answer.answer(Message::Appended(Box::new(end)));
             match (receipt, &mut self.delivered) {
                 (Some(receipt), None) => self.fan_out(connection, &receipt),
                 (Some(receipt), Some(delivered)) if *delivered == receipt.before() => {
@@ -258,13 +257,12 @@ impl SpaceMachine {
         if self.subscribers.is_empty() {
             return;
         }
-        let frame = encode_live(self.space, first, records, watermark);
+        let space = self.space;
+        let frame = encode_live(space, first, records, watermark);
+        let live = Arc::new(LiveFrame { space, before, first, watermark, frame });
         for (connection, inbox) in &self.subscribers {
             let author = if Some(*connection) == author { Author::Own } else { Author::Other };
-            let (space, frame) = (self.space, frame.clone());
-            let bytes = frame.len();
-            let message = Message::Live { space, before, first, watermark, frame, author };
-            inbox.live(message, bytes);
+            inbox.live(&live, author);
         }
     }
 }

@@ -155,13 +155,11 @@ async fn push(
     let push = Push { connection: 0, device: database.sql_device(), pusher, push_id: 0, entries, answer };
     let actor = relay.hub.space(entry.space);
     actor.send(Mail::Push { push, actor: actor.clone() }).await.ok()?;
-    let Delivery::Message(Message::Appended { appended, refused, .. }) = answers.recv().await else {
-        return None;
-    };
-    if let Some((_, code, message)) = refused.first() {
+    let Delivery::Message(Message::Appended(end)) = answers.recv().await else { return None };
+    if let Some((_, code, message)) = end.refused.first() {
         return Some(Settled::Failed(format!("{code}: {message}")));
     }
-    match appended?.placements().first()? {
+    match end.appended?.placements().first()? {
         Placement::Accepted(seq) | Placement::Duplicate(seq) => Some(Settled::Change(hash, *seq)),
         Placement::Quarantined { hash, reason: Refusal { message, .. } } => {
             Some(Settled::Failed(format!("it builds on {hash}, which is in quarantine: {message}")))

@@ -52,6 +52,8 @@ impl RelaySession {
                 return Ok(());
             }
             None => {
+                // Most connections open one space, and a vector would make room for four.
+                self.spaces.reserve_exact(1);
                 self.spaces.push(Space { flow: Flow::Still, ..Space::new(open.space) });
                 self.spaces.len() - 1
             }
