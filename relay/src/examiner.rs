@@ -30,9 +30,17 @@ const ENTITIES_AT_ONCE: usize = 256;
 const ALWAYS_BYTES_MAX: usize = 256 << 10;
 /// Sizes remembered of larger entities.
 const SIZES_MAX: usize = 10_000;
-/// The least time between two looks at a space. While it works it rests for as long as it worked, so that it never takes more
-/// than half a core.
+/// The least time between two looks, while the feeds are quiet and while they grow. A hot entity is examined once for what was
+/// pushed meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_BUSY: Duration = Duration::from_millis(500);
+/// Feeds that have grown again by the end of a rest, or within this time of it, are growing.
+const BUSY_WITHIN: Duration = Duration::from_secs(1);
+/// How many times as long as it worked it rests. It takes at most half a core, and a tenth of one while the feeds grow.
+const REST: u32 = 1;
+const REST_BUSY: u32 = 9;
+/// How long it works on end.
+const WORK: Duration = Duration::from_millis(200);
 
 /// What became of an attempt to release a change.
 #[derive(Debug)]
@@ -56,40 +64,65 @@ pub(crate) async fn run(relay: Arc<Relay>) {
         }
     }
     let mut sizes = HashMap::new();
+    let mut growing = relay.hub.growing();
+    let mut rested: Option<tokio::time::Instant> = None;
     loop {
         let space = tokio::select! {
             () = until_draining(&mut draining) => return,
             space = news.next() => space,
         };
+        // A sender that is gone means that the relay is gone.
+        let has_grown = growing.has_changed().unwrap_or(false);
+        growing.mark_unchanged();
+        let is_busy = has_grown && rested.is_some_and(|rested| rested.elapsed() < BUSY_WITHIN);
         let began = tokio::time::Instant::now();
         let followed = tokio::select! {
             () = until_draining(&mut draining) => return,
             followed = follow(&relay, space, &mut sizes) => followed,
         };
-        if let Err(error) = followed {
-            tracing::error!(%space, %error, "a space could not be examined; tried again when it changes");
+        match followed {
+            Ok(Followed::ToTheEnd) => {}
+            Ok(Followed::InPart) => news.again(space),
+            Err(error) => {
+                tracing::error!(%space, %error, "a space could not be examined; tried again when it changes");
+            }
         }
+        let worked = began.elapsed();
+        let (pause, rest) = if is_busy { (PAUSE_BUSY, REST_BUSY) } else { (PAUSE, REST) };
         tokio::select! {
             () = until_draining(&mut draining) => return,
-            () = tokio::time::sleep(PAUSE.max(began.elapsed())) => {}
+            () = tokio::time::sleep(pause.max(worked * rest)) => {}
         }
+        rested = Some(tokio::time::Instant::now());
     }
 }
 
-/// Examines what has changed in a space since the last time.
+/// How far it came in a space.
+enum Followed {
+    ToTheEnd,
+    /// There is more to examine.
+    InPart,
+}
+
+/// Examines what has changed in a space since the last time, as long as it may work on end.
 async fn follow(
     relay: &Relay,
     space: SpaceId,
     sizes: &mut HashMap<(SpaceId, EntityId), usize>,
-) -> Result<(), ReadError> {
+) -> Result<Followed, ReadError> {
     let store = &relay.config.store;
+    let began = tokio::time::Instant::now();
     let mut done = store.progress(space, NAME).await?;
     loop {
         let changed = store.changed_after(space, done, ENTITIES_AT_ONCE).await?;
         if changed.is_empty() {
-            return Ok(());
+            return Ok(Followed::ToTheEnd);
         }
         for (seq, entity) in changed {
+            if began.elapsed() > WORK {
+                store.set_progress(space, NAME, done).await?;
+                return Ok(Followed::InPart);
+            }
             let size = sizes.get(&(space, entity)).copied().unwrap_or(0);
             if let Some(size) = examine_entity(relay, space, entity, size).await? {
                 if sizes.len() >= SIZES_MAX {
@@ -299,8 +332,8 @@ async fn judge(
         return false;
     }
     match inbox.recv().await {
-        crate::space::Delivery::Message(Message::Appended { appended: Some(appended), .. }) => {
-            matches!(appended.placements(), [Placement::Accepted(_)])
+        crate::space::Delivery::Message(Message::Appended(end)) => {
+            end.appended.is_some_and(|appended| matches!(appended.placements(), [Placement::Accepted(_)]))
         }
         _ => false,
     }

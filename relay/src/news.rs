@@ -18,9 +18,14 @@ pub(crate) struct News {
 impl News {
     /// Says that the feed of `space` has grown.
     pub(crate) fn of(&self, space: SpaceId) {
+        self.again(space);
+        self.elsewhere();
+    }
+
+    /// Says that there is more to do in `space`, of what was told before.
+    pub(crate) fn again(&self, space: SpaceId) {
         self.spaces.lock().unwrap_or_else(PoisonError::into_inner).insert(space);
         self.some.notify_one();
-        self.elsewhere();
     }
 
     /// Says that there is something new that another relay looks after.
