@@ -10,11 +10,12 @@ use bytes::Bytes;
 use criterion::{Criterion, SamplingMode};
 use futures_util::StreamExt;
 use headwater::{EntityId, SyncOptions, SyncReport};
+use headwater_benches::process::Process;
 use headwater_benches::raw::{Flush, ReplicaFile, StoredEntity, connect, serve_frames};
 use headwater_benches::record::EDITS;
-use headwater_benches::relay::RunningRelay;
+use headwater_benches::relay::RelayProcess;
 use headwater_benches::table::{Table, by_turns, time};
-use headwater_benches::{OrExit, directory, memory, prepared, run, scaled};
+use headwater_benches::{OrExit, directory, prepared, run, scaled};
 use tokio::runtime::Runtime;
 
 const NAME: &str = "initial_sync";
@@ -36,7 +37,7 @@ fn bench(criterion: &mut Criterion) {
         .or_exit("starting tokio");
     let source = prepared::open(&directory.path().join("source"), 1);
     let ids = prepared::fill(&source, scaled(ENTITIES));
-    let relay = runtime.block_on(RunningRelay::start(directory.path()));
+    let relay = RelayProcess::start(directory.path());
     let url = relay.url();
     let (push_time, pushed) = time(|| runtime.block_on(source.sync(&url, options())).or_exit("pushing"));
     let changes: Vec<Vec<Bytes>> = ids.iter().map(|id| payloads(&source, *id)).collect();
@@ -45,10 +46,13 @@ fn bench(criterion: &mut Criterion) {
     let stored: Vec<(EntityId, StoredEntity)> = ids.iter().map(|id| (*id, file.stored(*id))).collect();
 
     let fresh = Fresh { directory: directory.path(), made: AtomicUsize::new(0) };
-    let resident_before = memory::resident_kb();
-    memory::forget_peak();
+    let me = Process::this();
+    let resident_before = me.resident_kb();
+    me.forget_peak();
+    let relay_before = relay.process().processor_time();
     let (_, report) = fresh.sync(&runtime, &url, ids.len());
-    let peak_kb = memory::peak_kb().saturating_sub(resident_before);
+    let relay_took = relay.process().processor_time().saturating_sub(relay_before);
+    let peak_kb = me.peak_kb().saturating_sub(resident_before);
     let frames =
         vec![Bytes::from(vec![7; FRAME_BYTES]); (report.bytes_received as usize).div_ceil(FRAME_BYTES)];
     let address = runtime.block_on(serve_frames(frames));
@@ -93,12 +97,16 @@ fn bench(criterion: &mut Criterion) {
             megabytes(report.bytes_sent)
         ))
         .note(format!(
-            "peak memory of replica and relay together: at least {} MB more than before (preparing left free memory)",
+            "relay: {:.2} s of processor time, {} MiB at its peak",
+            relay_took.as_secs_f64(),
+            relay.process().peak_kb() / 1024
+        ))
+        .note(format!(
+            "replica: at its peak at least {} MiB more than before (preparing left free memory)",
             peak_kb / 1024
         ))
         .note(format!("preparing pushed {} changes in {:.2} s", pushed.pushed, push_time.as_secs_f64()));
     print!("{table}");
-    runtime.block_on(relay.stop());
 }
 
 /// New files, one after the other.

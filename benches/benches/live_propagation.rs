@@ -10,7 +10,7 @@ use futures_util::{SinkExt, StreamExt};
 use headwater::{Collection, ConnectOptions, EntityId, Patches};
 use headwater_benches::raw::{Flush, Log, Socket, connect, serve_echo};
 use headwater_benches::record::Bag;
-use headwater_benches::relay::RunningRelay;
+use headwater_benches::relay::RelayProcess;
 use headwater_benches::table::{Samples, Table, time};
 use headwater_benches::{OrExit, directory, prepared, run, scaled};
 use tokio::runtime::Runtime;
@@ -30,11 +30,11 @@ fn bench(criterion: &mut Criterion) {
     let directory = directory();
     let path = |name: &str| directory.path().join(name);
     let runtime = start_tokio();
-    // One each, as three processes would have: a flush blocks its thread, and must not hold up the other two.
-    let [relay_runtime, runtime_a, runtime_b] = std::array::from_fn(|_| start_tokio());
+    // One each, as two devices would have: a flush blocks its thread, and must not hold up the other.
+    let [runtime_a, runtime_b] = std::array::from_fn(|_| start_tokio());
     let [a, b] = [1, 2].map(|seed| prepared::open(&path(&format!("replica-{seed}")), seed));
     let ids = prepared::fill(&a, scaled(ENTITIES));
-    let relay = relay_runtime.block_on(RunningRelay::start(directory.path()));
+    let relay = RelayProcess::start(directory.path());
     let connections = [(&a, &runtime_a), (&b, &runtime_b)].map(|(replica, runtime)| {
         let _inside = runtime.enter();
         replica.connect(&relay.url(), ConnectOptions::new([prepared::space()])).or_exit("connecting")
@@ -111,7 +111,6 @@ fn bench(criterion: &mut Criterion) {
             connection.disconnect().await;
         }
     });
-    relay_runtime.block_on(relay.stop());
 }
 
 /// One replica that edits, and another that listens.

@@ -1,20 +1,24 @@
 //! Shared workloads of the benchmarks: what they store, where, beside which baselines, and how the last table is printed.
 //!
 //! - [`record`] is the dataset: records of about 1 KB JSON, one creating change and five single-field edits each.
+//! - [`data`] is real input, where it is there.
 //! - [`prepared`] puts them into a replica's file, with a fixed clock and fixed randomness.
-//! - [`relay`] runs a relay in this process.
+//! - [`relay`] runs relays, in this process or beside it.
+//! - [`wire`] is load for a relay: clients that speak the protocol and keep nothing.
 //! - [`raw`] is the same work without Headwater: plain redb and plain WebSocket.
-//! - [`memory`] asks the system how much memory this process has.
+//! - [`process`] asks the system for a process's memory and processor time.
 //! - [`table`] takes the medians and prints each figure beside its baseline.
 //!
 //! A benchmark that cannot run has nothing to report, so [`OrExit`] ends the process with the reason.
 
-pub mod memory;
+pub mod data;
 pub mod prepared;
+pub mod process;
 pub mod raw;
 pub mod record;
 pub mod relay;
 pub mod table;
+pub mod wire;
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -66,6 +70,7 @@ pub fn is_measuring() -> bool {
 
 /// Runs one benchmark program: `bench`, if it is asked for.
 pub fn run(name: &str, bench: impl FnOnce(&mut Criterion)) {
+    relay::serve_if_asked();
     let mut criterion = criterion();
     if is_selected(name) {
         bench(&mut criterion);

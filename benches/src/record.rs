@@ -89,6 +89,13 @@ impl Random {
         self.next_u64() % limit
     }
 
+    /// Seven letters, drawn evenly.
+    pub fn letters(&mut self) -> String {
+        let mut word = self.words(1);
+        word.push('z');
+        word
+    }
+
     /// Words of six letters: letters drawn evenly compress badly, so no size is flattered.
     fn words(&mut self, count: usize) -> String {
         let mut text = String::with_capacity(count * 7);

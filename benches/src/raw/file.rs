@@ -185,12 +185,22 @@ impl Log {
 
     /// Adds one row in one transaction.
     pub fn append(&self, row: &[u8]) {
+        self.append_all([row]);
+    }
+
+    /// Adds rows in one transaction.
+    pub fn append_all<'a>(&self, rows: impl IntoIterator<Item = &'a [u8]>) {
         let write = || -> Result<(), Error> {
             let txn = begin(&self.db, self.flush)?;
-            txn.open_table(LOG)?.insert(self.last.fetch_add(1, Ordering::Relaxed) + 1, row)?;
+            {
+                let mut log = txn.open_table(LOG)?;
+                for row in rows {
+                    log.insert(self.last.fetch_add(1, Ordering::Relaxed) + 1, row)?;
+                }
+            }
             Ok(txn.commit()?)
         };
-        write().or_exit("appending a row");
+        write().or_exit("appending rows");
     }
 }
 

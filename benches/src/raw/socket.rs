@@ -60,7 +60,8 @@ pub async fn connect(address: SocketAddr) -> Socket {
     client_async(format!("ws://{address}"), stream).await.or_exit("shaking hands").0
 }
 
-async fn serve<F>(answer: impl Fn(Socket) -> F + Send + 'static) -> SocketAddr
+/// Accepts on a free port, and has `answer` talk to each connection.
+pub(super) async fn serve<F>(answer: impl Fn(Socket) -> F + Send + 'static) -> SocketAddr
 where
     F: Future<Output = ()> + Send + 'static,
 {
