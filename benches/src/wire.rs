@@ -129,11 +129,6 @@ impl WireClient {
         results.len()
     }
 
-    /// What was agreed with the relay.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
     /// Answers what has to be answered, for as long as it is polled: the life of a client to which nothing happens.
     pub async fn idle(&mut self, space: SpaceId) {
         loop {
