@@ -66,25 +66,37 @@ pub(crate) async fn run(relay: Arc<Relay>) {
     let mut sizes = HashMap::new();
     let mut growing = relay.hub.growing();
     let mut rested: Option<tokio::time::Instant> = None;
+    let mut last = None;
     loop {
-        let space = tokio::select! {
+        let mut space = tokio::select! {
             () = until_draining(&mut draining) => return,
-            space = news.next() => space,
+            space = news.next(last) => space,
         };
         // A sender that is gone means that the relay is gone.
         let has_grown = growing.has_changed().unwrap_or(false);
         growing.mark_unchanged();
         let is_busy = has_grown && rested.is_some_and(|rested| rested.elapsed() < BUSY_WITHIN);
         let began = tokio::time::Instant::now();
-        let followed = tokio::select! {
-            () = until_draining(&mut draining) => return,
-            followed = follow(&relay, space, &mut sizes) => followed,
-        };
-        match followed {
-            Ok(Followed::ToTheEnd) => {}
-            Ok(Followed::InPart) => news.again(space),
-            Err(error) => {
-                tracing::error!(%space, %error, "a space could not be examined; tried again when it changes");
+        // All spaces that wait share one rest: with many of them, none waits for as many rests.
+        loop {
+            let followed = tokio::select! {
+                () = until_draining(&mut draining) => return,
+                followed = follow(&relay, space, began, &mut sizes) => followed,
+            };
+            match followed {
+                Ok(Followed::ToTheEnd) => {}
+                Ok(Followed::InPart) => news.again(space),
+                Err(error) => {
+                    tracing::error!(%space, %error, "a space could not be examined; tried again when it changes");
+                }
+            }
+            last = Some(space);
+            if began.elapsed() >= WORK {
+                break;
+            }
+            match news.take(last) {
+                Some(next) => space = next,
+                None => break,
             }
         }
         let worked = began.elapsed();
@@ -104,14 +116,14 @@ enum Followed {
     InPart,
 }
 
-/// Examines what has changed in a space since the last time, as long as it may work on end.
+/// Examines what has changed in a space since the last time, as long as it may work on end since it `began`.
 async fn follow(
     relay: &Relay,
     space: SpaceId,
+    began: tokio::time::Instant,
     sizes: &mut HashMap<(SpaceId, EntityId), usize>,
 ) -> Result<Followed, ReadError> {
     let store = &relay.config.store;
-    let began = tokio::time::Instant::now();
     let mut done = store.progress(space, NAME).await?;
     loop {
         let changed = store.changed_after(space, done, ENTITIES_AT_ONCE).await?;
@@ -119,10 +131,6 @@ async fn follow(
             return Ok(Followed::ToTheEnd);
         }
         for (seq, entity) in changed {
-            if began.elapsed() > WORK {
-                store.set_progress(space, NAME, done).await?;
-                return Ok(Followed::InPart);
-            }
             let size = sizes.get(&(space, entity)).copied().unwrap_or(0);
             if let Some(size) = examine_entity(relay, space, entity, size).await? {
                 if sizes.len() >= SIZES_MAX {
@@ -131,6 +139,11 @@ async fn follow(
                 sizes.insert((space, entity), size);
             }
             done = seq;
+            // After one at least, so that a slow store does not keep it where it is.
+            if began.elapsed() >= WORK {
+                store.set_progress(space, NAME, done).await?;
+                return Ok(Followed::InPart);
+            }
         }
         store.set_progress(space, NAME, done).await?;
     }

@@ -1,6 +1,7 @@
 //! Tells the work behind the feeds that there is something to do.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::{Mutex, PoisonError};
 
 use headwater_storage::SpaceId;
@@ -38,14 +39,40 @@ impl News {
         self.growing.subscribe()
     }
 
-    /// A space whose feed has grown here, once there is one.
-    pub(crate) async fn next(&self) -> SpaceId {
+    /// A space whose feed has grown here, once there is one; see [`News::take`].
+    pub(crate) async fn next(&self, after: Option<SpaceId>) -> SpaceId {
         loop {
-            let first = self.spaces.lock().unwrap_or_else(PoisonError::into_inner).pop_first();
-            match first {
+            match self.take(after) {
                 Some(space) => return space,
                 None => self.some.notified().await,
             }
         }
+    }
+
+    /// A space whose feed has grown here, if there is one: the one that comes after `after`, and then from the first on, so that a
+    /// space that always grows holds up no other.
+    pub(crate) fn take(&self, after: Option<SpaceId>) -> Option<SpaceId> {
+        let mut spaces = self.spaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let space = spaces.range((from, Bound::Unbounded)).next().or_else(|| spaces.first()).copied()?;
+        spaces.take(&space)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_space_that_always_grows_holds_up_no_other() {
+        // Would leave every other space unexamined for as long as one with a low id is written to.
+        let news = News::default();
+        let [low, high] = [1, 2].map(|byte| SpaceId::from_bytes([byte; 16]));
+        news.of(low);
+        news.of(high);
+        let first = news.take(None);
+        news.of(low);
+        assert_eq!((first, news.take(first)), (Some(low), Some(high)));
+        assert_eq!((news.take(Some(high)), news.take(None)), (Some(low), None));
     }
 }

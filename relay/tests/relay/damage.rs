@@ -49,6 +49,8 @@ async fn any_damaged_change_of_a_relay_comes_back_from_a_replica() {
     }
     sync(&a, &relay).await;
     sync(&b, &relay).await;
+    // What the relay has not examined when a row is damaged, it takes for harmful.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     relay.stop().await;
     drop(open_feed(folder).await);
     let whole = folder.join("whole.redb");
