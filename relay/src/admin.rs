@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use crate::config::Config;
+use crate::damage;
 use crate::examiner::{self, Released};
 use crate::hub::Hub;
 use crate::sql;
@@ -299,7 +300,7 @@ async fn show(relay: &Relay, hash: &str) -> Result<Reply, ReadError> {
 }
 
 async fn verify(relay: &Relay) -> Result<Reply, ReadError> {
-    let verified = examiner::verify(relay).await?;
+    let verified = damage::verify(relay).await?;
     let damaged = verified
         .damaged
         .iter()

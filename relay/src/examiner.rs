@@ -1,29 +1,28 @@
 //! Behind the append: builds each entity that has changed, and puts changes into quarantine with which it would not load any more.
 //!
 //! It follows the feeds like a reader and remembers in the store how far it has come, so that nothing is passed over by a restart.
-//! An entity that changes often is examined once for many changes. What it finds goes into the feed as a [`Verdict`], so that all
+//! An entity that changes often is examined once for many changes. What it finds goes into the feed as a verdict, so that all
 //! replicas leave out the same changes. What it builds of a sound entity is kept as a snapshot for those who come later.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use headwater::document::{Examined, examine};
-use headwater::ingest::{Chunk, IngestError, Verdict, is_whole};
+use headwater::ingest::{Chunk, IngestError};
 use headwater_storage::{
-    Bytes, ChangeHash, ChangeRecord, DamagedRow, DeviceId, EntityHeads, EntityId, FeedSnapshot, FeedStore,
-    Judgement, Placement, Pusher, ReadError, Refusal, Seq, SpaceId, StoreError, snapshot_is_due,
+    Bytes, ChangeHash, ChangeRecord, EntityId, FeedSnapshot, FeedStore, Judgement, ReadError, Refusal,
+    SpaceId, StoreError, snapshot_is_due,
 };
 
 use crate::contents::Contents;
-use crate::hub::Hub;
-use crate::space::{Entries, Inbox, Mail, Message, Push, code_of};
+use crate::damage;
+use crate::space::code_of;
 use crate::state::{Relay, until_draining};
+use crate::verdict::{RETRY_AFTER, judge};
 
 /// Under which name the store remembers how far the examiner has come.
 const NAME: &str = "examiner";
-/// Rows walked at once.
-const ROWS_AT_ONCE: usize = 1_000;
 /// Entities looked up at once.
 const ENTITIES_AT_ONCE: usize = 256;
 /// Up to this size an entity is examined whenever it has changed; a larger one once it has grown by an eighth.
@@ -177,14 +176,18 @@ async fn examine_entity(
             }
             continue;
         }
+        // A change that the disk has damaged is lost, not harmful: whoever holds it is asked for it.
+        if damage::mark(relay, space, entity).await? {
+            continue;
+        }
         tracing::warn!(%space, %entity, changes = culprits.len(), reason = %culprits[0].1, "quarantine");
         let quarantined = culprits.iter().map(|(hash, error)| (*hash, reason(error))).collect();
-        let verdict = Verdict { at_ms: now_ms(), quarantined, released: Vec::new() };
-        if judge(&relay.hub, space, &contents.state, contents.last, verdict, heads, Vec::new()).await {
+        let verdict = Judgement { quarantined, ..Judgement::of(contents.last, heads) };
+        if judge(&relay.hub, space, &contents.state, verdict).await {
             return Ok(large);
         }
         // The entity has changed since, or the store is failing.
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_AFTER).await;
     }
 }
 
@@ -207,77 +210,11 @@ pub(crate) async fn release(
             return Ok(Released::StillHarmful(error.to_string()));
         }
         let released = vec![hash];
-        let verdict = Verdict { at_ms: now_ms(), quarantined: Vec::new(), released: released.clone() };
-        if judge(&relay.hub, space, &contents.state, contents.last, verdict, heads, Vec::new()).await {
+        let verdict = Judgement { released: released.clone(), ..Judgement::of(contents.last, heads) };
+        if judge(&relay.hub, space, &contents.state, verdict).await {
             return Ok(Released::Changes(released));
         }
-        tokio::time::sleep(PAUSE).await;
-    }
-}
-
-/// What a walk through all feeds found.
-#[derive(Debug, Default)]
-pub(crate) struct Verified {
-    pub(crate) rows: u64,
-    /// Rows whose payloads are damaged. Whoever has their changes is asked for them.
-    pub(crate) damaged: Vec<(SpaceId, DamagedRow)>,
-    /// Feeds that are not to be trusted at all, and why.
-    pub(crate) broken: Vec<(SpaceId, String)>,
-    /// Snapshots that were damaged, and are gone. Nothing is lost with them.
-    pub(crate) snapshots_dropped: u64,
-}
-
-/// Walks all feeds. What is damaged is left out by readers from then on, and replicas are asked for whole copies.
-pub(crate) async fn verify(relay: &Relay) -> Result<Verified, ReadError> {
-    let mut verified = Verified::default();
-    for space in relay.config.store.spaces().await? {
-        let mut after = Seq::ZERO;
-        loop {
-            let walked = match relay.config.store.walk(space, after, ROWS_AT_ONCE, is_whole).await {
-                Ok(walked) => walked,
-                Err(ReadError::Store(StoreError::Corrupt(why))) => {
-                    verified.broken.push((space, why));
-                    break;
-                }
-                Err(error) => return Err(error),
-            };
-            verified.rows += walked.rows;
-            let mut fresh: BTreeMap<EntityId, Vec<DamagedRow>> = BTreeMap::new();
-            for row in &walked.damaged {
-                if !row.is_marked {
-                    fresh.entry(row.entity).or_default().push(*row);
-                }
-                verified.damaged.push((space, *row));
-            }
-            for (entity, rows) in fresh {
-                mark(relay, space, entity, rows).await?;
-            }
-            match walked.next {
-                Some(next) => after = next,
-                None => break,
-            }
-        }
-        verified.snapshots_dropped += relay.config.store.drop_damaged_snapshots(space).await?;
-    }
-    Ok(verified)
-}
-
-/// Says in the feed that rows of an entity are lost. Without heads it differs from every replica's copy, so that whoever compares
-/// sends what is missing.
-async fn mark(
-    relay: &Relay,
-    space: SpaceId,
-    entity: EntityId,
-    rows: Vec<DamagedRow>,
-) -> Result<(), ReadError> {
-    tracing::warn!(%space, %entity, rows = rows.len(), "damaged rows; replicas are asked for whole copies");
-    loop {
-        let Some((last, state)) = relay.config.store.entity(space, entity).await? else { return Ok(()) };
-        let verdict = Verdict { at_ms: now_ms(), quarantined: Vec::new(), released: Vec::new() };
-        if judge(&relay.hub, space, &state, last, verdict, Vec::new(), rows.clone()).await {
-            return Ok(());
-        }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_AFTER).await;
     }
 }
 
@@ -318,44 +255,10 @@ impl Contents {
         let changes: Vec<_> =
             self.sound.iter().chain(further).map(|change| (change.hash, change.payload.clone())).collect();
         let examined = tokio::task::spawn_blocking(move || examine(changes)).await;
-        examined.map_err(|_| ReadError::Store(headwater_storage::StoreError::Stopped))
-    }
-}
-
-/// Puts a verdict into the feed. Says whether it is there.
-async fn judge(
-    hub: &Hub,
-    space: SpaceId,
-    state: &EntityHeads,
-    last: Seq,
-    verdict: Verdict,
-    heads: Vec<ChangeHash>,
-    damaged: Vec<DamagedRow>,
-) -> bool {
-    let record = verdict.record(state.entity, state.collection.clone());
-    let Verdict { quarantined, released, .. } = verdict;
-    let judgement = Judgement { last, quarantined, released, heads, damaged };
-    // No connection has the number 0, and no device this id.
-    let (answer, mut inbox) = Inbox::new(0);
-    let device = DeviceId::from_bytes([0; 16]);
-    let (pusher, entries) = (Pusher::default(), Entries::Verdict(record, judgement));
-    let push = Push { connection: 0, device, pusher, push_id: 0, entries, answer };
-    let actor = hub.space(space);
-    if actor.send(Mail::Push { push, actor: actor.clone() }).await.is_err() {
-        return false;
-    }
-    match inbox.recv().await {
-        crate::space::Delivery::Message(Message::Appended(end)) => {
-            end.appended.is_some_and(|appended| matches!(appended.placements(), [Placement::Accepted(_)]))
-        }
-        _ => false,
+        examined.map_err(|_| ReadError::Store(StoreError::Stopped))
     }
 }
 
 fn reason(error: &IngestError) -> Refusal {
     Refusal { code: code_of(error).number(), message: error.to_string() }
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -21,6 +21,7 @@ mod admission;
 mod config;
 mod connection;
 mod contents;
+mod damage;
 mod examiner;
 mod follow;
 mod http;
@@ -33,6 +34,7 @@ mod server;
 pub mod space;
 pub mod sql;
 mod state;
+mod verdict;
 
 pub use config::{Config, Exposure};
 pub use listener::Listener;

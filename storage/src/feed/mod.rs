@@ -164,6 +164,20 @@ pub struct Judgement {
     pub damaged: Vec<DamagedRow>,
 }
 
+impl Judgement {
+    /// One that finds nothing wrong, on an entity whose last change or verdict is at `last` and that has these heads.
+    ///
+    /// ```
+    /// use headwater_storage::{ChangeHash, Judgement, Seq};
+    /// let released = vec![ChangeHash::from_bytes([1; 32])];
+    /// let judgement = Judgement { released, ..Judgement::of(Seq::new(7), vec![]) };
+    /// assert!(judgement.quarantined.is_empty() && judgement.damaged.is_empty());
+    /// ```
+    pub fn of(last: Seq, heads: Vec<ChangeHash>) -> Self {
+        Self { last, quarantined: Vec::new(), released: Vec::new(), heads, damaged: Vec::new() }
+    }
+}
+
 /// The receipt of an append: what it says is durable. Only a feed store can make one, so that only what is stored can be
 /// acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,34 @@
+//! How a verdict on an entity gets into its feed: through the space's actor, like every push.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use headwater::ingest::Verdict;
+use headwater_storage::{DeviceId, EntityHeads, Judgement, Placement, Pusher, SpaceId};
+
+use crate::hub::Hub;
+use crate::space::{Delivery, Entries, Inbox, Mail, Message, Push};
+
+/// How long whoever was told that the entity has changed waits before looking at it again. The store may be failing, too.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(50);
+
+/// Puts a verdict into the feed. Says whether it is there: it is not if the entity has changed since `judgement.last`.
+pub(crate) async fn judge(hub: &Hub, space: SpaceId, state: &EntityHeads, judgement: Judgement) -> bool {
+    let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    let (quarantined, released) = (judgement.quarantined.clone(), judgement.released.clone());
+    let record = Verdict { at_ms, quarantined, released }.record(state.entity, state.collection.clone());
+    // No connection has the number 0, and no device this id.
+    let (answer, mut inbox) = Inbox::new(0);
+    let device = DeviceId::from_bytes([0; 16]);
+    let (pusher, entries) = (Pusher::default(), Entries::Verdict(record, judgement));
+    let push = Push { connection: 0, device, pusher, push_id: 0, entries, answer };
+    let actor = hub.space(space);
+    if actor.send(Mail::Push { push, actor: actor.clone() }).await.is_err() {
+        return false;
+    }
+    match inbox.recv().await {
+        Delivery::Message(Message::Appended(end)) => {
+            end.appended.is_some_and(|appended| matches!(appended.placements(), [Placement::Accepted(_)]))
+        }
+        _ => false,
+    }
+}
