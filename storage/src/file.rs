@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use redb::backends::FileBackend;
+use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{
     Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, StorageBackend,
     TableDefinition, TableHandle, WriteTransaction,
@@ -108,6 +108,8 @@ pub(crate) struct StoreFile {
     db: RwLock<Option<Database>>,
     /// The worst that has been met: [`SOUND`], [`DOUBTED`], [`NO_ROOM`] or [`BROKEN`].
     health: AtomicU8,
+    /// What is gone with the process needs no protection from its end.
+    outlives_process: bool,
 }
 
 /// Nothing has failed.
@@ -151,9 +153,7 @@ impl StoreFile {
         let io = |source| OpenError::Io { path: path.to_owned(), source };
         let len = backend.len().map_err(io)?;
         if len == 0 {
-            let file = Self::new(database(path, backend, format)?);
-            file.guarded(|db| initialise(db, format, new)).map_err(|error| unusable(path, error))?;
-            return Ok(file);
+            return Self::create_in(backend, format, new);
         }
         let mut magic = [0; REDB_MAGIC.len()];
         if len >= REDB_MAGIC.len() as u64 {
@@ -166,6 +166,24 @@ impl StoreFile {
         Self::open_existing(path, backend, format)
     }
 
+    /// A new store in memory, which is gone when it is dropped.
+    pub(crate) fn in_memory(format: &Format, new: &NewFile<'_>) -> Result<Self, OpenError> {
+        let mut file = Self::create_in(InMemoryBackend::new(), format, new)?;
+        file.outlives_process = false;
+        Ok(file)
+    }
+
+    fn create_in(
+        backend: impl StorageBackend,
+        format: &Format,
+        new: &NewFile<'_>,
+    ) -> Result<Self, OpenError> {
+        let path = Path::new("(backend)");
+        let file = Self::new(database(path, backend, format)?);
+        file.guarded(|db| initialise(db, format, new)).map_err(|error| unusable(path, error))?;
+        Ok(file)
+    }
+
     fn open_existing(path: &Path, backend: impl StorageBackend, format: &Format) -> Result<Self, OpenError> {
         let held = Held::new(backend);
         let file = Self::new(database(path, held.clone(), format)?);
@@ -176,7 +194,7 @@ impl StoreFile {
     }
 
     fn new(db: Database) -> Self {
-        Self { db: RwLock::new(Some(db)), health: AtomicU8::new(SOUND) }
+        Self { db: RwLock::new(Some(db)), health: AtomicU8::new(SOUND), outlives_process: true }
     }
 
     /// Opens the store again with `open` if there was no room and nothing worse happened, and leaves it as it is otherwise. Waits
@@ -216,7 +234,7 @@ impl StoreFile {
     ) -> Result<T, StoreError> {
         self.guarded(|db| {
             let mut txn = db.begin_write()?;
-            prepare(&mut txn, durability);
+            prepare(&mut txn, durability, self.outlives_process);
             match write(&txn)? {
                 Written::Commit(value) => {
                     // After a failed commit the disk is in an unknown state, whatever the error was.
@@ -299,7 +317,7 @@ pub(crate) fn build(
 
 fn initialise(db: &Database, format: &Format, new: &NewFile<'_>) -> Result<(), StoreError> {
     let mut txn = db.begin_write()?;
-    prepare(&mut txn, Durability::Immediate);
+    prepare(&mut txn, Durability::Immediate, true);
     {
         let mut meta = txn.open_table(META)?;
         meta.insert(FORMAT, format.name.as_bytes())?;
@@ -310,10 +328,10 @@ fn initialise(db: &Database, format: &Format, new: &NewFile<'_>) -> Result<(), S
     Ok(txn.commit()?)
 }
 
-fn prepare(txn: &mut WriteTransaction, durability: Durability) {
+fn prepare(txn: &mut WriteTransaction, durability: Durability, outlives_process: bool) {
     // Quick repair brings two-phase commit with it, which the feed needs and the replica gets along the way.
-    txn.set_two_phase_commit(true);
-    txn.set_quick_repair(true);
+    txn.set_two_phase_commit(outlives_process);
+    txn.set_quick_repair(outlives_process);
     // Refused only for transactions with persistent savepoints, and no store makes any.
     let _ = txn.set_durability(durability);
 }

@@ -145,7 +145,8 @@ impl Replica {
     /// # Errors
     /// As for [`Replica::open`].
     pub fn in_memory(environment: impl Environment) -> Result<Replica, OpenError> {
-        Replica::open_backend(headwater_storage::InMemoryBackend::new(), environment)
+        let new = new_replica(&environment);
+        Ok(Replica::new(ReplicaStore::in_memory(new)?, environment))
     }
 
     /// A replica on a storage backend of the caller's, such as a simulated disk.

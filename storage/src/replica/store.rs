@@ -81,7 +81,7 @@ impl ReplicaStore {
         Self::load(path, StoreFile::open(path, &FORMAT, &new_file)?)
     }
 
-    /// Opens a replica in memory or on a simulated disk. An empty backend gets a new replica.
+    /// Opens a replica on a storage backend, such as a simulated disk. An empty backend gets a new replica.
     ///
     /// ```
     /// use headwater_storage::{DeviceId, InMemoryBackend, NewReplica, ReplicaStore};
@@ -94,6 +94,20 @@ impl ReplicaStore {
         let init = |txn: &_| tables::create(txn, new.device);
         let new_file = NewFile { created_ms: new.created_ms, tag: "", init: &init };
         Self::load(Path::new("(backend)"), StoreFile::open_backend(backend, &FORMAT, &new_file)?)
+    }
+
+    /// A new replica in memory, which is gone when its last handle is dropped.
+    ///
+    /// ```
+    /// use headwater_storage::{DeviceId, NewReplica, ReplicaStore};
+    /// let store = ReplicaStore::in_memory(NewReplica { device: DeviceId::from_bytes([1; 16]), created_ms: 0 })?;
+    /// assert!(store.spaces().is_empty());
+    /// # Ok::<(), headwater_storage::OpenError>(())
+    /// ```
+    pub fn in_memory(new: NewReplica) -> Result<Self, OpenError> {
+        let init = |txn: &_| tables::create(txn, new.device);
+        let new_file = NewFile { created_ms: new.created_ms, tag: "", init: &init };
+        Self::load(Path::new("(memory)"), StoreFile::in_memory(&FORMAT, &new_file)?)
     }
 
     fn load(path: &Path, file: StoreFile) -> Result<Self, OpenError> {
