@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use headwater_storage::{Position, SpaceId};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -20,6 +21,9 @@ use crate::wire::Retry;
 
 /// How long the rest of a closing connection may take.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+/// Up to so many waiting changes are read where the connection runs: that takes microseconds, as changing to another thread does.
+const READ_AT_ONCE_MAX: u64 = 32;
 
 pub(super) type SyncAnswer = oneshot::Sender<Result<SyncReport, SyncError>>;
 
@@ -192,25 +196,34 @@ impl Driver {
                     taken(patience, socket.flush()).await?;
                     return Ok(Some(reason));
                 }
-                call => {
-                    let replica = self.replica.clone();
-                    let answer = tokio::task::spawn_blocking(move || replica.answer(call));
-                    match answer.await {
-                        Ok(Ok(Some(input))) => session.handle(now(), input),
-                        Ok(Ok(None)) => {}
-                        Ok(Err(error @ MergeError::Damaged)) => {
-                            return Err(SyncError::Damaged(error.to_string()));
-                        }
-                        Ok(Err(error)) => return Err(SyncError::Store(error.to_string())),
-                        Err(error) => return Err(SyncError::Store(error.to_string())),
+                call => match self.answer(call).await {
+                    Ok(Ok(Some(input))) => session.handle(now(), input),
+                    Ok(Ok(None)) => {}
+                    Ok(Err(error @ MergeError::Damaged)) => {
+                        return Err(SyncError::Damaged(error.to_string()));
                     }
-                }
+                    Ok(Err(error)) => return Err(SyncError::Store(error.to_string())),
+                    Err(error) => return Err(SyncError::Store(error.to_string())),
+                },
             }
         }
         if unflushed {
             taken(patience, socket.flush()).await?;
         }
         Ok(None)
+    }
+
+    /// What the replica says to a call. One that may wait for the disk, or takes long, has a thread of its own meanwhile.
+    async fn answer(&self, call: Output) -> Result<Result<Option<Input<'static>>, MergeError>, JoinError> {
+        let is_quick = match &call {
+            Output::ReadOutbox { space, .. } => self.replica.store().outbox_len(*space) <= READ_AT_ONCE_MAX,
+            _ => false,
+        };
+        if is_quick {
+            return Ok(self.replica.answer(call));
+        }
+        let replica = self.replica.clone();
+        tokio::task::spawn_blocking(move || replica.answer(call)).await
     }
 
     fn tell(&mut self, event: Event) {

@@ -45,8 +45,11 @@ impl Replica {
             }
             Output::ReadOutbox { space, after, entries_max, bytes_max } => {
                 let entries = self.outbox(space, after, entries_max, bytes_max)?;
-                // Fewer than asked for can also mean that the bytes ran out; only an empty page is surely the end.
-                let exhausted = entries.is_empty();
+                // Fewer than asked for can also mean that the bytes ran out.
+                let exhausted = match entries.last() {
+                    Some(last) => self.store().outbox_last(space)? == Some(last.seq),
+                    None => true,
+                };
                 Input::OutboxPage { space, entries, exhausted }
             }
             Output::LoadEntity { space, entity } => {
