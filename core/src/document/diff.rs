@@ -51,6 +51,17 @@ impl LocalEdit<'_> {
         }
         write_map(tx, &ROOT, self.current, self.before, self.after)
     }
+
+    /// The texts at the top that the edit changes, with what the document holds of them, and what it will hold.
+    pub(super) fn changed_texts(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        self.after.iter().filter_map(|(key, value)| {
+            let (Some(Value::Text(current)), Some(after)) = (self.current.get(key), value.as_str()) else {
+                return None;
+            };
+            let unchanged = is_unchanged(self.current.get(key), self.before.get(key), value);
+            (!unchanged).then_some((key.as_str(), current.as_str(), after))
+        })
+    }
 }
 
 /// Checks what an app made of an entity's fields: their names, and how deep they nest.
@@ -73,12 +84,7 @@ fn write_map(
         tx.delete(object, key.as_str())?;
     }
     for (key, value) in after {
-        let unchanged = match (before.get(key), current.get(key)) {
-            (Some(before), _) => before.same(value),
-            (None, Some(current)) => current.same(value),
-            (None, None) => false,
-        };
-        if !unchanged {
+        if !is_unchanged(current.get(key), before.get(key), value) {
             if key.len() > KEY_BYTES_MAX {
                 return Err(WriteError::BadFieldName(key.chars().take(NAME_CHARS_SHOWN).collect()));
             }
@@ -86,6 +92,11 @@ fn write_map(
         }
     }
     Ok(())
+}
+
+/// Whether the edit leaves a field as it is.
+fn is_unchanged(current: Option<&Value>, before: Option<&Value>, after: &Value) -> bool {
+    before.or(current).is_some_and(|seen| seen.same(after))
 }
 
 /// Writes one field or element that the edit changed.

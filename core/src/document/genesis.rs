@@ -60,7 +60,7 @@ impl Genesis {
             let hash = ChangeHash::from_bytes(change.hash().0);
             if needed && parent_is_ours && !document.contains(&hash) {
                 document.know(hash, change.max_op());
-                document.automerge.apply_changes([change.clone()])?;
+                document.automerge_mut().apply_changes([change.clone()])?;
                 document.size_bytes += change.raw_bytes().len();
                 added.push((hash, Bytes::copy_from_slice(change.raw_bytes())));
             }

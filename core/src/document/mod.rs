@@ -10,6 +10,7 @@ mod outside;
 mod projection;
 mod read;
 mod snapshot;
+mod texts;
 mod view;
 mod waiting;
 
@@ -25,6 +26,7 @@ pub use examine::{Examined, examine};
 pub(crate) use genesis::Genesis;
 pub use outside::{OutsideChange, OutsideEdit, OutsideError, OutsideKind, edit_outside};
 pub use projection::{Projection, ProjectionError, project};
+use texts::Texts;
 pub(crate) use view::View;
 pub use view::{ACTOR_BYTES, EntityMeta, ViewError};
 pub(crate) use waiting::in_causal_order;
@@ -54,6 +56,7 @@ pub struct Document {
     max_op: u64,
     /// How many bytes of changes are inside, a measure of the memory that it takes.
     size_bytes: usize,
+    texts: Texts,
 }
 
 /// When a change was made, in milliseconds since 1970, and by which actor.
@@ -95,6 +98,7 @@ impl Document {
             waiting: Vec::new(),
             max_op: 0,
             size_bytes: 0,
+            texts: Texts::default(),
         }
     }
 
@@ -156,6 +160,7 @@ impl Document {
             return Ok(Vec::new());
         }
         let stamps = ready.iter().map(|change| (change.time_ms, change.header.actor.to_vec())).collect();
+        self.texts.forget();
         let automerge = &mut self.automerge;
         match guarded(|| {
             automerge.apply_changes(ready.into_iter().map(CheckedChange::into_parsed).collect::<Vec<_>>())
@@ -221,6 +226,7 @@ impl Document {
     }
 
     pub(crate) fn automerge_mut(&mut self) -> &mut Automerge {
+        self.texts.forget();
         &mut self.automerge
     }
 
@@ -233,8 +239,9 @@ impl Document {
         time_ms: i64,
         edit: &LocalEdit<'_>,
     ) -> Result<Option<LocalChange>, WriteError> {
-        let automerge = &mut self.automerge;
+        let (automerge, texts) = (&mut self.automerge, &mut self.texts);
         let made = guarded(|| {
+            texts.note(automerge, edit);
             automerge.set_actor(ActorId::from(actor));
             let mut transaction = automerge.transaction();
             edit.write(&mut transaction)?;
@@ -260,7 +267,7 @@ impl Document {
 
     /// Every field of the root, Headwater's own included.
     pub(crate) fn fields(&self) -> Result<Map, ViewError> {
-        read::root(&self.automerge)
+        read::root(&self.automerge, &self.texts)
     }
 }
 

@@ -3,23 +3,27 @@
 use automerge::{Automerge, ObjId, ObjType, ROOT, ReadDoc, ScalarValueRef, ValueRef};
 
 use super::ViewError;
+use super::texts::Texts;
 use crate::model::{DEPTH_MAX, Map, Text, Value};
 
-pub(super) fn root(document: &Automerge) -> Result<Map, ViewError> {
-    map(document, &ROOT, 0)
+pub(super) fn root(document: &Automerge, texts: &Texts) -> Result<Map, ViewError> {
+    map(document, texts, &ROOT, 0)
 }
 
 // These recurse at most `DEPTH_MAX` deep, whatever the document holds.
 
-fn map(document: &Automerge, object: &ObjId, depth: usize) -> Result<Map, ViewError> {
+fn map(document: &Automerge, texts: &Texts, object: &ObjId, depth: usize) -> Result<Map, ViewError> {
     document
         .map_range(object, ..)
-        .map(|item| Ok((item.key.to_string(), value(document, &item.value, &|| item.id(), depth + 1)?)))
+        .map(|item| {
+            Ok((item.key.to_string(), value(document, texts, &item.value, &|| item.id(), depth + 1)?))
+        })
         .collect()
 }
 
 pub(super) fn value(
     document: &Automerge,
+    texts: &Texts,
     value: &ValueRef<'_>,
     id: &dyn Fn() -> ObjId,
     depth: usize,
@@ -28,18 +32,16 @@ pub(super) fn value(
         return Err(ViewError::TooDeep);
     }
     Ok(match value {
-        ValueRef::Object(ObjType::Map | ObjType::Table) => Value::Map(map(document, &id(), depth)?),
+        ValueRef::Object(ObjType::Map | ObjType::Table) => Value::Map(map(document, texts, &id(), depth)?),
         ValueRef::Object(ObjType::List) => {
             let items = document.list_range(id(), ..);
             Value::List(
                 items
-                    .map(|item| self::value(document, &item.value, &|| item.id(), depth + 1))
+                    .map(|item| self::value(document, texts, &item.value, &|| item.id(), depth + 1))
                     .collect::<Result<_, _>>()?,
             )
         }
-        ValueRef::Object(ObjType::Text) => Value::Text(Text::from(
-            document.text(id()).map_err(|error| ViewError::Unreadable(error.to_string()))?,
-        )),
+        ValueRef::Object(ObjType::Text) => Value::Text(Text::from(text(document, texts, &id())?)),
         ValueRef::Scalar(scalar) => match scalar {
             ScalarValueRef::Null => Value::Null,
             ScalarValueRef::Boolean(v) => Value::Bool(*v),
@@ -54,4 +56,15 @@ pub(super) fn value(
             ScalarValueRef::Unknown { bytes, .. } => Value::Bytes(bytes.to_vec()),
         },
     })
+}
+
+fn text(document: &Automerge, texts: &Texts, id: &ObjId) -> Result<String, ViewError> {
+    let read = || document.text(id).map_err(|error| ViewError::Unreadable(error.to_string()));
+    match texts.get(id) {
+        Some(known) => {
+            debug_assert_eq!(read().as_deref().ok(), Some(known), "a text is not what an edit made of it");
+            Ok(known.to_owned())
+        }
+        None => read(),
+    }
 }

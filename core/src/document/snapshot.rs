@@ -9,6 +9,7 @@ use automerge::Automerge;
 use bytes::Bytes;
 use headwater_storage::{ChangeHash, ChangeRecord, PayloadKind, StoredEntity, StoredSnapshot};
 
+use super::texts::Texts;
 use super::{Document, read};
 use crate::ingest::{Chunk, IngestError, Panicked, check_stored, guarded, prevalidate_document};
 
@@ -74,14 +75,14 @@ impl Document {
     pub(crate) fn verified_snapshot(&self) -> Result<Bytes, IngestError> {
         let automerge = &self.automerge;
         let made = guarded(|| {
-            let values =
-                read::root(automerge).map_err(|error| IngestError::DoesNotApply(error.to_string()))?;
+            let values = read::root(automerge, &Texts::default())
+                .map_err(|error| IngestError::DoesNotApply(error.to_string()))?;
             let bytes = automerge.save();
             let again = Automerge::load(&bytes).map_err(|error| IngestError::Poisons(error.to_string()))?;
             if again.get_heads() != automerge.get_heads() {
                 return Err(IngestError::Poisons("it has other heads".to_owned()));
             }
-            match read::root(&again) {
+            match read::root(&again, &Texts::default()) {
                 Ok(same) if same == values => Ok(Bytes::from(bytes)),
                 _ => Err(IngestError::Poisons("it has other values".to_owned())),
             }
@@ -125,7 +126,14 @@ fn load(payload: &Bytes, hash: ChangeHash) -> Result<Document, IngestError> {
             max_op = max_op.max(change.max_op);
             known.insert(ChangeHash::from_bytes(change.hash.0), change.max_op);
         }
-        Ok(Document { automerge, known, waiting: Vec::new(), max_op, size_bytes: payload.len() })
+        Ok(Document {
+            automerge,
+            known,
+            waiting: Vec::new(),
+            max_op,
+            size_bytes: payload.len(),
+            texts: Texts::default(),
+        })
     });
     let document = loaded.unwrap_or(Err(IngestError::EnginePanicked))?;
     if document.known.is_empty() {
