@@ -267,7 +267,9 @@ impl Document {
 
     /// Every field of the root, Headwater's own included.
     pub(crate) fn fields(&self) -> Result<Map, ViewError> {
-        read::root(&self.automerge, &self.texts)
+        // A snapshot can load, and name what is not there where it is read.
+        guarded(|| read::root(&self.automerge, &self.texts))
+            .unwrap_or_else(|panicked| Err(ViewError::Unreadable(panicked.to_string())))
     }
 }
 
