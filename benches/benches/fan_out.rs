@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::Criterion;
 use futures_util::{SinkExt, StreamExt};
+use headwater_benches::curve::Curves;
 use headwater_benches::prepared::{self, Edits};
 use headwater_benches::process::Process;
 use headwater_benches::raw::{Socket, connect, serve_broadcast};
@@ -31,12 +32,13 @@ fn main() {
 }
 
 fn bench(_criterion: &mut Criterion) {
+    let mut curves = Curves::new("scale-fan-out", "W6: one edit to all subscribers", "subscribers");
     for subscribers in [1, 50, 200, 500, 1_500] {
-        print!("{}", measure(scaled(subscribers)));
+        print!("{}", measure(scaled(subscribers), &mut curves));
     }
 }
 
-fn measure(subscribers: usize) -> Table {
+fn measure(subscribers: usize, curves: &mut Curves) -> Table {
     let directory = directory();
     let runtime = Runtime::new().or_exit("starting tokio");
     let relay = RelayProcess::start(directory.path());
@@ -52,6 +54,14 @@ fn measure(subscribers: usize) -> Table {
     });
     let raw_processor = Process::this().processor_time().saturating_sub(me);
     let times = |samples: &Samples, percent| samples.percentile(percent);
+    for (line, samples, percent) in [
+        ("relay, p50, ms", &of_relay, 50),
+        ("raw broadcast, p50, ms", &of_raw, 50),
+        ("relay, p99, ms", &of_relay, 99),
+        ("raw broadcast, p99, ms", &of_raw, 99),
+    ] {
+        curves.point(line, subscribers, samples.percentile(percent).as_secs_f64() * 1e3);
+    }
     Table::new(&format!("W6: {edits} edits, 20 a second, to {subscribers} subscribers"))
         .goal("with 200: 4.5 / 14 ms; with 1,500: twice the raw broadcast")
         .row("relay, p50", times(&of_relay, 50))

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use criterion::Criterion;
+use headwater_benches::curve::Curves;
 use headwater_benches::process::Process;
 use headwater_benches::relay::RelayProcess;
 use headwater_benches::table::time;
@@ -23,12 +24,13 @@ fn main() {
 
 fn bench(_criterion: &mut Criterion) {
     println!("\n== W7: idle connections, each with the same space open (goal: 14 KiB each)");
+    let mut curves = Curves::new("scale-idle", "W7: idle connections", "connections");
     for connections in [200, 1_000, 5_000] {
-        measure(scaled(connections));
+        measure(scaled(connections), &mut curves);
     }
 }
 
-fn measure(connections: usize) {
+fn measure(connections: usize, curves: &mut Curves) {
     let directory = directory();
     let runtime = Runtime::new().or_exit("starting tokio");
     let relay = RelayProcess::start(directory.path());
@@ -69,9 +71,17 @@ fn measure(connections: usize) {
     let watched = Duration::from_secs(if headwater_benches::is_measuring() { 5 } else { 0 });
     std::thread::sleep(watched);
     let spent = relay.process().processor_time().saturating_sub(processor);
+    let memory_kb = after.saturating_sub(before) as f64;
+    curves.point("the relay's memory for all, MiB", connections, memory_kb / 1024.0);
+    curves.point("until all were open, s", connections, took.as_secs_f64());
+    curves.point(
+        "the relay's processor time a second, ms",
+        connections,
+        spent.as_secs_f64() * 1e3 / watched.as_secs_f64().max(1.0),
+    );
     println!(
         "{connections:>6} connections: {:>6.1} KiB each; {:.0} connections opened a second; {:.1} ms of processor time a second while idle; load {:.1} KiB each",
-        after.saturating_sub(before) as f64 / connections as f64,
+        memory_kb / connections as f64,
         connections as f64 / took.as_secs_f64(),
         spent.as_secs_f64() * 1e3 / watched.as_secs_f64().max(1.0),
         Process::this().resident_kb() as f64 / connections as f64,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use headwater::{Collection, EntityId, Map, SpaceId, Value};
+use headwater_benches::curve::Curves;
 use headwater_benches::prepared::{self, Edits};
 use headwater_benches::record::{Bag, Random};
 use headwater_benches::relay::RelayProcess;
@@ -37,6 +38,7 @@ fn space_grows() {
     let relay = RelayProcess::start(directory.path());
     println!("\n== a space that grows: 100 changes an entity");
     println!("   changes   appended/s   reconnect   one edit acknowledged, p50   relay MiB   file MiB");
+    let mut curves = Curves::new("scale-space", "a space that grows", "changes in the space");
     let mut changes = 0;
     let mut returning = runtime.block_on(async {
         let mut client = WireClient::connect(relay.address(), 1).await;
@@ -65,6 +67,15 @@ fn space_grows() {
         }
         let reconnect: Samples = (0..scaled(20)).map(|_| runtime.block_on(reconnect(&relay))).collect();
         let file = std::fs::metadata(directory.path().join("feed.redb")).map_or(0, |file| file.len());
+        curves.point("appending 1,000, ms", changes, took.as_secs_f64() * 1e6 / (changes - before) as f64);
+        curves.point(
+            "connecting, and where the feed stands, ms",
+            changes,
+            reconnect.median().as_secs_f64() * 1e3,
+        );
+        curves.point("one edit acknowledged, ms", changes, one.median().as_secs_f64() * 1e3);
+        curves.point("the relay's memory, MiB", changes, relay.process().resident_kb() as f64 / 1024.0);
+        curves.point("its file, MiB", changes, file as f64 / 1_048_576.0);
         println!(
             "{changes:>10} {:>12.0} {:>8.2} ms {:>25.2} ms {:>11} {:>10}",
             (changes - before) as f64 / took.as_secs_f64(),
@@ -102,6 +113,7 @@ async fn reconnect(relay: &RelayProcess) -> Duration {
 fn replica_grows() {
     println!("\n== a replica that grows (goal: open 100,000 in 50 ms, no document loaded)");
     println!("  entities    opened in   typed get   edit of one, durable   file MiB");
+    let mut curves = Curves::new("scale-replica", "a replica that grows", "entities");
     for entities in [1_000, 10_000, 100_000].map(scaled) {
         let directory = directory();
         let path = directory.path().join("replica");
@@ -125,6 +137,10 @@ fn replica_grows() {
             .map(|edit| time(|| bags.update(any(), |bag| bag.rating = edit as f64).or_exit("editing")).0)
             .collect();
         let file = std::fs::metadata(&path).map_or(0, |file| file.len());
+        curves.point("opening, ms", entities, opened.as_secs_f64() * 1e3);
+        curves.point("a typed get, µs", entities, gets.median().as_secs_f64() * 1e6);
+        curves.point("an edit of one, durable, ms", entities, edits.median().as_secs_f64() * 1e3);
+        curves.point("its file, MiB", entities, file as f64 / 1_048_576.0);
         println!(
             "{entities:>10} {:>9.2} ms {:>8.2} µs {:>19.2} ms {:>10}",
             opened.as_secs_f64() * 1e3,
@@ -163,16 +179,25 @@ fn join_storm() {
         .or_exit("pushing");
     println!("\n== clients that join an entity of {megabytes} MB at the same time");
     println!("   clients    until all have it   joins/s   relay's processor time   relay's peak MiB");
+    let mut curves = Curves::new(
+        "scale-joins",
+        format!("clients that join an entity of {megabytes} MB"),
+        "clients at the same time",
+    );
     for clients in [1, 10, 50, 150].map(scaled) {
         relay.process().forget_peak();
         let before = relay.process().processor_time();
         let (took, ()) = time(|| runtime.block_on(join(&relay, clients, prepared::space())));
+        let processor = relay.process().processor_time().saturating_sub(before).as_secs_f64();
+        let peak_kb = relay.process().peak_kb();
+        curves.point("until all have it, s", clients, took.as_secs_f64());
+        curves.point("the relay's processor time, s", clients, processor);
+        curves.point("the relay's memory at its peak, MiB", clients, peak_kb as f64 / 1024.0);
         println!(
-            "{clients:>10} {:>18.2} s {:>9.1} {:>22.2} s {:>18}",
+            "{clients:>10} {:>18.2} s {:>9.1} {processor:>22.2} s {:>18}",
             took.as_secs_f64(),
             clients as f64 / took.as_secs_f64(),
-            relay.process().processor_time().saturating_sub(before).as_secs_f64(),
-            relay.process().peak_kb() / 1024
+            peak_kb / 1024
         );
     }
 }

@@ -7,10 +7,11 @@
 //! - [`wire`] is load for a relay: clients that speak the protocol and keep nothing.
 //! - [`raw`] is the same work without Headwater: plain redb and plain WebSocket.
 //! - [`process`] asks the system for a process's memory and processor time.
-//! - [`table`] takes the medians and prints each figure beside its baseline.
+//! - [`table`] takes the medians and prints each figure beside its baseline; [`curve`] draws how a cost grows.
 //!
 //! A benchmark that cannot run has nothing to report, so [`OrExit`] ends the process with the reason.
 
+pub mod curve;
 pub mod data;
 pub mod prepared;
 pub mod process;

@@ -1,12 +1,13 @@
 //! The same workloads on Headwater, its peers and raw floors, in one run on one machine; the tables and plots of `docs/performance.md`.
 //!
 //! - [`systems`] says what takes part and how its processes are started.
-//! - [`workloads`] runs W1 to W7 on one system; [`floors`] takes what no system can go below.
+//! - [`workloads`] runs W1 to W7 on one system; [`local`] asks a replica and SQLite the same; [`floors`] takes what no system can go below.
 //! - [`process`] and [`wire`] are the means: servers and clients as processes, and a proxy that counts bytes.
 //! - [`figures`] is what came out; [`report`] and [`plot`] write it down.
 
 mod figures;
 mod floors;
+mod local;
 mod plot;
 mod process;
 mod report;
@@ -26,7 +27,7 @@ type Result<T> = std::result::Result<T, Error>;
 /// Compares Headwater with its peers.
 #[derive(Parser)]
 struct Options {
-    /// Only these: floors, W1-W3, W4, W5, W6, W7.
+    /// Only these: floors, local, W1-W3, W4, W5, W6, W7.
     #[arg(long, value_delimiter = ',')]
     workload: Vec<String>,
     /// Only these systems, by the beginning of their names.
@@ -61,6 +62,9 @@ fn main() -> Result<()> {
         |workload: &str| options.workload.is_empty() || options.workload.iter().any(|one| one == workload);
     if wanted("floors") {
         floors::measure(&sizes, scratch.path(), &mut figures)?;
+    }
+    if wanted("local") {
+        local::measure(&sizes, scratch.path(), &mut figures)?;
     }
     let systems: Vec<_> = systems::all()?
         .into_iter()

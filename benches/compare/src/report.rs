@@ -72,6 +72,7 @@ fn number(unit: Unit, value: f64) -> String {
         Unit::Bytes => format!("{value:.0} B"),
         Unit::Seconds if value < 0.1 => format!("{} ms", short(value * 1e3)),
         Unit::Seconds => format!("{} s", short(value)),
+        Unit::Millis if value < 0.1 => format!("{} µs", short(value * 1e3)),
         Unit::PerSecond => format!("{value:.0}"),
         _ => short(value),
     }
@@ -82,6 +83,7 @@ fn short(value: f64) -> String {
     match value.abs() {
         v if v >= 100.0 => format!("{value:.0}"),
         v if v >= 10.0 => format!("{value:.1}"),
+        v if v < 0.1 => format!("{value:.3}"),
         _ => format!("{value:.2}"),
     }
 }
