@@ -34,6 +34,9 @@ pub enum StoreError {
     /// what is needed.
     #[error("the store has no numbers left; make a new one")]
     Exhausted,
+    /// The file does not allow a commit as durable as this one has to be. Nothing was written; copy the data to a new store.
+    #[error("the store cannot make this write durable: {0}")]
+    NotDurable(String),
     /// The database could not be reached, or refused. What was being written may or may not be stored; writing it again does no harm,
     /// and there is nothing to open again.
     #[error("the database failed: {0}")]

@@ -234,7 +234,7 @@ impl StoreFile {
     ) -> Result<T, StoreError> {
         self.guarded(|db| {
             let mut txn = db.begin_write()?;
-            prepare(&mut txn, durability, self.outlives_process);
+            prepare(&mut txn, durability, self.outlives_process)?;
             match write(&txn)? {
                 Written::Commit(value) => {
                     // After a failed commit the disk is in an unknown state, whatever the error was.
@@ -317,7 +317,7 @@ pub(crate) fn build(
 
 fn initialise(db: &Database, format: &Format, new: &NewFile<'_>) -> Result<(), StoreError> {
     let mut txn = db.begin_write()?;
-    prepare(&mut txn, Durability::Immediate, true);
+    prepare(&mut txn, Durability::Immediate, true)?;
     {
         let mut meta = txn.open_table(META)?;
         meta.insert(FORMAT, format.name.as_bytes())?;
@@ -328,12 +328,16 @@ fn initialise(db: &Database, format: &Format, new: &NewFile<'_>) -> Result<(), S
     Ok(txn.commit()?)
 }
 
-fn prepare(txn: &mut WriteTransaction, durability: Durability, outlives_process: bool) {
+fn prepare(
+    txn: &mut WriteTransaction,
+    durability: Durability,
+    outlives_process: bool,
+) -> Result<(), StoreError> {
     // Quick repair brings two-phase commit with it, which the feed needs and the replica gets along the way.
     txn.set_two_phase_commit(outlives_process);
     txn.set_quick_repair(outlives_process);
-    // Refused only for transactions with persistent savepoints, and no store makes any.
-    let _ = txn.set_durability(durability);
+    // A commit that is less durable than was asked for would be acknowledged all the same.
+    txn.set_durability(durability).map_err(|error| StoreError::NotDurable(error.to_string()))
 }
 
 fn database(path: &Path, backend: impl StorageBackend, format: &Format) -> Result<Database, OpenError> {

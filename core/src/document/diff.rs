@@ -96,7 +96,7 @@ fn write_map(
 
 /// Whether the edit leaves a field as it is.
 fn is_unchanged(current: Option<&Value>, before: Option<&Value>, after: &Value) -> bool {
-    before.or(current).is_some_and(|seen| seen.same(after))
+    before.or(current).is_some_and(|seen| seen.satisfies(after))
 }
 
 /// Writes one field or element that the edit changed.
@@ -170,7 +170,7 @@ fn write_list(
         match step {
             ListStep::Keep { before: from, after: to } => {
                 position = from;
-                if !before[from].same(&after[to]) {
+                if !before[from].satisfies(&after[to]) {
                     write_value(tx, list, Prop::Seq(from), current.get(from), before.get(from), &after[to])?;
                 }
             }

@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use minicbor::Encoder;
-
-use crate::model::{Value, encode_value};
+use crate::model::{Value, fingerprint};
 
 /// Above this many comparisons (the product of both lengths) the middle is replaced element by element instead of aligned.
 const COMPARISONS_MAX: usize = 16_000_000;
@@ -54,25 +52,6 @@ fn replaced(before: usize, removed: usize, after: usize, inserted: usize) -> imp
         .map(move |n| ListStep::Keep { before: before + n, after: after + n })
         .chain((kept..removed).map(move |n| ListStep::Remove { before: before + n }))
         .chain((kept..inserted).map(move |n| ListStep::Insert { after: after + n }))
-}
-
-/// Bytes that are equal exactly when the values are the same to a reader.
-fn fingerprint(value: &Value) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    // Writing to memory cannot fail.
-    let _infallible = encode_value(&mut Encoder::new(&mut bytes), &plain(value));
-    bytes
-}
-
-/// The value with every number, string and list in its simplest form.
-fn plain(value: &Value) -> Value {
-    match value {
-        Value::Text(text) => Value::Str(text.to_string()),
-        Value::Float(_) | Value::Counter(_) => value.as_i64().map_or_else(|| value.clone(), Value::Int),
-        Value::List(items) | Value::Keyed(_, items) => Value::List(items.iter().map(plain).collect()),
-        Value::Map(map) => Value::Map(map.iter().map(|(key, value)| (key.clone(), plain(value))).collect()),
-        _ => value.clone(),
-    }
 }
 
 fn by_key(before: &[Value], after: &[Value], key: &str) -> Vec<ListStep> {

@@ -1,5 +1,6 @@
 //! The value model: what an entity's fields can hold, and how Rust structs map to it.
 
+mod compare;
 mod decode;
 mod encode;
 mod json;
@@ -9,6 +10,7 @@ mod shape;
 mod text;
 mod value;
 
+pub(crate) use compare::fingerprint;
 pub use decode::{DecodeError, from_map};
 pub use encode::{EncodeError, to_map};
 pub use json::{JsonError, json_from_map, json_from_value, map_from_json, value_from_json};
