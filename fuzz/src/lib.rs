@@ -10,7 +10,7 @@
 //! 4. `world`: what each act does, what is on its way, and how it is healed.
 //! 5. [`campaign`]: many worlds, on many threads. [`shrink`]: the shortest plan that still breaks the promise.
 //!
-//! Beside the worlds: [`hostile`], bytes that hurt; and [`targets`], what must hold for any bytes, for `cargo fuzz`.
+//! Beside the worlds: [`intent`], edits whose meaning is known; [`hostile`], bytes that hurt; and [`targets`], what must hold for any bytes, for `cargo fuzz`.
 
 pub mod campaign;
 mod check;
@@ -18,6 +18,7 @@ mod device;
 mod edits;
 mod history;
 pub mod hostile;
+pub mod intent;
 mod link;
 mod plan;
 mod random;

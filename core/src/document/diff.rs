@@ -4,14 +4,14 @@
 //! is what the app made of that. What differs between the last two is the edit; `current` says how to write it (a field that is
 //! a text in the document gets splices, even when the app's type calls it a string).
 
-use automerge::transaction::{Transactable, Transaction};
-use automerge::{ObjId, ObjType, Prop, ROOT, ReadDoc, ScalarValue};
+use automerge::{ObjId, ObjType, Prop, ROOT, ScalarValue};
 use headwater_storage::CollectionName;
 
 use super::WriteError;
 use super::list::{ListStep, align};
 use super::view::{COLLECTION_KEY, DELETED_KEY};
-use crate::model::{Map, Value};
+use super::write::Writer;
+use crate::model::{Map, Value, text_difference};
 
 /// The longest name of a field, in bytes.
 const KEY_BYTES_MAX: usize = 1024;
@@ -40,27 +40,18 @@ pub(crate) enum Tombstone {
 }
 
 impl LocalEdit<'_> {
-    pub(super) fn write(&self, tx: &mut Transaction<'_>) -> Result<(), WriteError> {
+    pub(super) fn write(&self, writer: &mut Writer<'_>) -> Result<(), WriteError> {
         if let Some(collection) = self.new_in {
-            tx.put(ROOT, COLLECTION_KEY, collection.as_str())?;
+            writer.put(&ROOT, COLLECTION_KEY.into(), collection.as_str().into())?;
         }
         match self.tombstone {
             Tombstone::Leave => {}
-            Tombstone::Set { now_ms } => tx.put(ROOT, DELETED_KEY, ScalarValue::Timestamp(now_ms))?,
-            Tombstone::Remove => tx.delete(ROOT, DELETED_KEY)?,
+            Tombstone::Set { now_ms } => {
+                writer.put(&ROOT, DELETED_KEY.into(), ScalarValue::Timestamp(now_ms))?;
+            }
+            Tombstone::Remove => writer.delete(&ROOT, DELETED_KEY.into())?,
         }
-        write_map(tx, &ROOT, self.current, self.before, self.after)
-    }
-
-    /// The texts at the top that the edit changes, with what the document holds of them, and what it will hold.
-    pub(super) fn changed_texts(&self) -> impl Iterator<Item = (&str, &str, &str)> {
-        self.after.iter().filter_map(|(key, value)| {
-            let (Some(Value::Text(current)), Some(after)) = (self.current.get(key), value.as_str()) else {
-                return None;
-            };
-            let unchanged = is_unchanged(self.current.get(key), self.before.get(key), value);
-            (!unchanged).then_some((key.as_str(), current.as_str(), after))
-        })
+        write_map(writer, &ROOT, self.current, self.before, self.after)
     }
 }
 
@@ -74,21 +65,24 @@ pub(crate) fn check_fields(fields: &Map) -> Result<(), WriteError> {
 
 /// Writes the edit that leads from `before` to `after` into the map `object`.
 fn write_map(
-    tx: &mut Transaction<'_>,
+    writer: &mut Writer<'_>,
     object: &ObjId,
     current: &Map,
     before: &Map,
     after: &Map,
 ) -> Result<(), WriteError> {
     for key in before.keys().filter(|key| !after.contains_key(*key) && current.contains_key(*key)) {
-        tx.delete(object, key.as_str())?;
+        writer.delete(object, key.as_str().into())?;
     }
     for (key, value) in after {
         if !is_unchanged(current.get(key), before.get(key), value) {
             if key.len() > KEY_BYTES_MAX {
                 return Err(WriteError::BadFieldName(key.chars().take(NAME_CHARS_SHOWN).collect()));
             }
-            write_value(tx, object, Prop::Map(key.clone()), current.get(key), before.get(key), value)?;
+            if *object == ROOT {
+                writer.enter(key);
+            }
+            write_value(writer, object, Prop::Map(key.clone()), current.get(key), before.get(key), value)?;
         }
     }
     Ok(())
@@ -101,7 +95,7 @@ fn is_unchanged(current: Option<&Value>, before: Option<&Value>, after: &Value) 
 
 /// Writes one field or element that the edit changed.
 fn write_value(
-    tx: &mut Transaction<'_>,
+    writer: &mut Writer<'_>,
     object: &ObjId,
     prop: Prop,
     current: Option<&Value>,
@@ -109,50 +103,49 @@ fn write_value(
     after: &Value,
 ) -> Result<(), WriteError> {
     match (current, after) {
-        (Some(Value::Counter(current)), _) if after.as_i64().is_some() => {
+        (Some(Value::Counter(current)), _) if after.as_f64().is_some() => {
             let base = before.and_then(Value::as_i64).unwrap_or(*current);
-            let by = after.as_i64().unwrap_or(base).saturating_sub(base);
-            tx.increment(object, prop, by)?;
-            return Ok(());
+            let by = after.as_i64().and_then(|after| after.checked_sub(base));
+            // What it stands at afterwards has to be a number too.
+            let by = by.filter(|by| current.checked_add(*by).is_some());
+            return writer.increment(object, prop, by.ok_or_else(|| writer.bad_count())?);
         }
         (Some(Value::Text(current)), Value::Text(_) | Value::Str(_)) => {
-            if let Some(text) = container(tx, object, &prop)? {
+            if let Some(text) = writer.container(object, &prop)? {
+                let wanted = after.as_str().unwrap_or_default();
                 let splices = match (after, before.and_then(Value::as_str)) {
                     (Value::Text(after), Some(before)) if before == current.as_str() => {
                         after.splices_since(before)
                     }
                     (Value::Text(after), None) => after.splices_since(current.as_str()),
-                    _ => crate::model::text_difference(current.as_str(), after.as_str().unwrap_or_default()),
+                    _ => text_difference(current.as_str(), wanted),
                 };
-                for splice in splices {
-                    tx.splice_text(&text, splice.position, splice.deleted as isize, &splice.inserted)?;
-                }
-                return Ok(());
+                return writer.edit_text(&text, current.as_str(), wanted, &splices);
             }
         }
         (Some(Value::Map(current)), Value::Map(after)) => {
-            if let Some(map) = container(tx, object, &prop)? {
+            if let Some(map) = writer.container(object, &prop)? {
                 let before = before.and_then(Value::as_map).unwrap_or(current);
-                return write_map(tx, &map, current, before, after);
+                return write_map(writer, &map, current, before, after);
             }
         }
         (Some(Value::List(current)), Value::List(after)) => {
-            if let Some(list) = container(tx, object, &prop)? {
-                return write_list(tx, &list, current, before.and_then(Value::as_list), after, None);
+            if let Some(list) = writer.container(object, &prop)? {
+                return write_list(writer, &list, current, before.and_then(Value::as_list), after, None);
             }
         }
         (Some(Value::List(current)), Value::Keyed(key, after)) => {
-            if let Some(list) = container(tx, object, &prop)? {
-                return write_list(tx, &list, current, before.and_then(Value::as_list), after, Some(key));
+            if let Some(list) = writer.container(object, &prop)? {
+                return write_list(writer, &list, current, before.and_then(Value::as_list), after, Some(key));
             }
         }
         _ => {}
     }
-    put(tx, object, Place::Put(prop), after)
+    put(writer, object, Place::Put(prop), after)
 }
 
 fn write_list(
-    tx: &mut Transaction<'_>,
+    writer: &mut Writer<'_>,
     list: &ObjId,
     current: &[Value],
     before: Option<&[Value]>,
@@ -164,21 +157,22 @@ fn write_list(
         before.len() == current.len() && current.iter().zip(*before).all(|(c, b)| shows(c, b))
     });
     let before = before.unwrap_or(current);
-    // From the back, so that positions further to the front stay what they were.
-    let mut position = before.len();
-    for step in align(before, after, key).into_iter().rev() {
+    // From the front, so that each of several new elements builds on the one before it: nobody else's run gets in between.
+    let mut position = 0;
+    for step in align(before, after, key) {
         match step {
             ListStep::Keep { before: from, after: to } => {
-                position = from;
                 if !before[from].satisfies(&after[to]) {
-                    write_value(tx, list, Prop::Seq(from), current.get(from), before.get(from), &after[to])?;
+                    let place = Prop::Seq(position);
+                    write_value(writer, list, place, current.get(from), before.get(from), &after[to])?;
                 }
+                position += 1;
             }
-            ListStep::Remove { before: from } => {
-                position = from;
-                tx.delete(list, from)?;
+            ListStep::Remove { .. } => writer.delete(list, Prop::Seq(position))?,
+            ListStep::Insert { after: to } => {
+                put(writer, list, Place::Insert(position), &after[to])?;
+                position += 1;
             }
-            ListStep::Insert { after: to } => put(tx, list, Place::Insert(position), &after[to])?,
         }
     }
     Ok(())
@@ -200,7 +194,7 @@ enum Place {
 }
 
 /// Writes a whole value where there was none, or another kind.
-fn put(tx: &mut Transaction<'_>, object: &ObjId, place: Place, value: &Value) -> Result<(), WriteError> {
+fn put(writer: &mut Writer<'_>, object: &ObjId, place: Place, value: &Value) -> Result<(), WriteError> {
     let scalar = match value {
         Value::Null => ScalarValue::Null,
         Value::Bool(v) => ScalarValue::Boolean(*v),
@@ -212,43 +206,35 @@ fn put(tx: &mut Transaction<'_>, object: &ObjId, place: Place, value: &Value) ->
         Value::Timestamp(v) => ScalarValue::Timestamp(*v),
         Value::Counter(v) => ScalarValue::counter(*v),
         Value::Text(text) => {
-            let id = put_object(tx, object, place, ObjType::Text)?;
-            if !text.is_empty() {
-                tx.splice_text(&id, 0, 0, text.as_str())?;
-            }
-            return Ok(());
+            let id = put_object(writer, object, place, ObjType::Text)?;
+            return writer.fill_text(&id, text.as_str());
         }
         Value::List(items) | Value::Keyed(_, items) => {
-            let id = put_object(tx, object, place, ObjType::List)?;
+            let id = put_object(writer, object, place, ObjType::List)?;
             for (index, item) in items.iter().enumerate() {
-                put(tx, &id, Place::Insert(index), item)?;
+                put(writer, &id, Place::Insert(index), item)?;
             }
             return Ok(());
         }
         Value::Map(map) => {
-            let id = put_object(tx, object, place, ObjType::Map)?;
-            return write_map(tx, &id, &Map::new(), &Map::new(), map);
+            let id = put_object(writer, object, place, ObjType::Map)?;
+            return write_map(writer, &id, &Map::new(), &Map::new(), map);
         }
     };
     match place {
-        Place::Put(prop) => tx.put(object, prop, scalar)?,
-        Place::Insert(index) => tx.insert(object, index, scalar)?,
+        Place::Put(prop) => writer.put(object, prop, scalar),
+        Place::Insert(index) => writer.insert(object, index, scalar),
     }
-    Ok(())
 }
 
 fn put_object(
-    tx: &mut Transaction<'_>,
+    writer: &mut Writer<'_>,
     object: &ObjId,
     place: Place,
     kind: ObjType,
 ) -> Result<ObjId, WriteError> {
-    Ok(match place {
-        Place::Put(prop) => tx.put_object(object, prop, kind)?,
-        Place::Insert(index) => tx.insert_object(object, index, kind)?,
-    })
-}
-
-fn container(tx: &Transaction<'_>, object: &ObjId, prop: &Prop) -> Result<Option<ObjId>, WriteError> {
-    Ok(tx.get(object, prop.clone())?.and_then(|(value, id)| value.is_object().then_some(id)))
+    match place {
+        Place::Put(prop) => writer.put_object(object, prop, kind),
+        Place::Insert(index) => writer.insert_object(object, index, kind),
+    }
 }

@@ -1,11 +1,17 @@
 //! Which elements of a list stayed, went and came.
+//!
+//! Elements that are the same stay. Between them, an element that took another's place is the same element with other content if
+//! it is recognisably so, and otherwise another element: it must not inherit what somebody else does to the one that went.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
-use crate::model::{Value, fingerprint};
+use crate::model::{Hunk, Map, Value, fingerprint, hunks};
 
-/// Above this many comparisons (the product of both lengths) the middle is replaced element by element instead of aligned.
-const COMPARISONS_MAX: usize = 16_000_000;
+/// Up to this many pairs of elements each is compared with each.
+const COMPARED_PAIRS_MAX: usize = 1 << 12;
+/// Longer strings than this, in bytes, are taken for other ones wherever they differ.
+const NAME_BYTES_MAX: usize = 256;
 
 /// One step from the old list to the new one, in the order of the lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,26 +38,215 @@ pub(super) fn align(before: &[Value], after: &[Value], key: Option<&str>) -> Vec
 }
 
 fn by_content(before: &[Value], after: &[Value]) -> Vec<ListStep> {
-    if before.len().saturating_mul(after.len()) > COMPARISONS_MAX {
-        return replaced(0, before.len(), 0, after.len()).collect();
-    }
     let (old, new): (Vec<_>, Vec<_>) =
         (before.iter().map(fingerprint).collect(), after.iter().map(fingerprint).collect());
+    let gaps = hunks(&old, &new);
+    let has_records = |values: &[Value]| values.iter().any(|value| value.as_map().is_some());
+    let replaces_records =
+        |gap: &Hunk| has_records(&before[gap.old.clone()]) && has_records(&after[gap.new.clone()]);
+    let names = if gaps.iter().any(replaces_records) { Names::of(before, after) } else { None };
     let mut steps = Vec::with_capacity(after.len());
-    for op in similar::capture_diff_slices(similar::Algorithm::Myers, &old, &new) {
-        let (old, new) = (op.old_range(), op.new_range());
-        steps.extend(replaced(old.start, old.len(), new.start, new.len()));
+    let (mut old_at, mut new_at) = (0, 0);
+    let keep_until = |steps: &mut Vec<ListStep>, old: Range<usize>, new: usize| {
+        let keep = |before| ListStep::Keep { before, after: new + before - old.start };
+        steps.extend(old.clone().map(keep));
+    };
+    for gap in gaps {
+        keep_until(&mut steps, old_at..gap.old.start, new_at);
+        (old_at, new_at) = (gap.old.end, gap.new.end);
+        replace(&mut steps, before, after, gap, names.as_ref());
     }
+    keep_until(&mut steps, old_at..before.len(), new_at);
     steps
 }
 
-/// Pairs as many elements as both sides have, so that an edit inside an element stays inside it.
-fn replaced(before: usize, removed: usize, after: usize, inserted: usize) -> impl Iterator<Item = ListStep> {
-    let kept = removed.min(inserted);
-    (0..kept)
-        .map(move |n| ListStep::Keep { before: before + n, after: after + n })
-        .chain((kept..removed).map(move |n| ListStep::Remove { before: before + n }))
-        .chain((kept..inserted).map(move |n| ListStep::Insert { after: after + n }))
+/// The steps of a stretch in which nothing is the same.
+fn replace(
+    steps: &mut Vec<ListStep>,
+    before: &[Value],
+    after: &[Value],
+    gap: Hunk,
+    names: Option<&Names<'_>>,
+) {
+    let (old, new) = (&before[gap.old.clone()], &after[gap.new.clone()]);
+    let (mut old_at, mut new_at) = (0, 0);
+    let mut leave = |old_end: usize, new_end: usize, steps: &mut Vec<ListStep>| {
+        steps.extend((old_at..old_end).map(|index| ListStep::Remove { before: gap.old.start + index }));
+        steps.extend((new_at..new_end).map(|index| ListStep::Insert { after: gap.new.start + index }));
+        (old_at, new_at) = (old_end + 1, new_end + 1);
+    };
+    for (from, to) in pairs(old, new, names) {
+        leave(from, to, steps);
+        steps.push(ListStep::Keep { before: gap.old.start + from, after: gap.new.start + to });
+    }
+    leave(old.len(), new.len(), steps);
+}
+
+/// The elements of two stretches that are the same with other content, in order.
+fn pairs(old: &[Value], new: &[Value], names: Option<&Names<'_>>) -> Vec<(usize, usize)> {
+    // As many came as went: then a plain value has the place of the one before it.
+    let is_even = old.len() == new.len();
+    let likeness = |from: usize, to: usize| {
+        let (old, new) = (&old[from], &new[to]);
+        match likeness(old, new, names) {
+            Likeness::Other if is_even && from == to && is_plain(old) && is_plain(new) => Likeness::Similar,
+            likeness => likeness,
+        }
+    };
+    if old.len().saturating_mul(new.len()) <= COMPARED_PAIRS_MAX {
+        return best_pairs(old.len(), new.len(), likeness);
+    }
+    // Where records have names, the names say which is which; elsewhere the places do.
+    let named = |values: &[Value]| -> Option<Vec<Vec<u8>>> {
+        values.iter().map(|value| Some(fingerprint(value.as_map()?.get(names?.field)?))).collect()
+    };
+    if let (Some(old_names), Some(new_names)) = (named(old), named(new)) {
+        let mut kept = Vec::new();
+        let (mut from, mut to) = (0, 0);
+        for gap in hunks(&old_names, &new_names) {
+            kept.extend((from..gap.old.start).zip(to..gap.new.start));
+            (from, to) = (gap.old.end, gap.new.end);
+        }
+        kept.extend((from..old.len()).zip(to..new.len()));
+        return kept;
+    }
+    let places = 0..if is_even { old.len() } else { 0 };
+    places.map(|place| (place, place)).filter(|(from, to)| likeness(*from, *to) > Likeness::Other).collect()
+}
+
+/// How much an element is another one. One that is the same weighs more than any number of similar ones.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Likeness {
+    Other = 0,
+    Similar = 1,
+    Same = 1 << 20,
+}
+
+/// The pairs in order that are most alike together, by the table of Needleman and Wunsch. Of equal ones the first.
+fn best_pairs(old: usize, new: usize, likeness: impl Fn(usize, usize) -> Likeness) -> Vec<(usize, usize)> {
+    // How much is alike from here to the end, row by row.
+    let mut best = vec![vec![0_usize; new + 1]; old + 1];
+    let mut alike = vec![vec![0_usize; new]; old];
+    for from in (0..old).rev() {
+        for to in (0..new).rev() {
+            alike[from][to] = likeness(from, to) as usize;
+            let with = best[from + 1][to + 1] + alike[from][to];
+            best[from][to] = with.max(best[from + 1][to]).max(best[from][to + 1]);
+        }
+    }
+    let mut found = Vec::new();
+    let (mut from, mut to) = (0, 0);
+    while from < old && to < new {
+        if alike[from][to] > 0 && best[from][to] == best[from + 1][to + 1] + alike[from][to] {
+            found.push((from, to));
+            (from, to) = (from + 1, to + 1);
+        } else if best[from + 1][to] >= best[from][to + 1] {
+            from += 1;
+        } else {
+            to += 1;
+        }
+    }
+    found
+}
+
+/// Whether an element that took another's place is that one, edited.
+fn likeness(old: &Value, new: &Value, names: Option<&Names<'_>>) -> Likeness {
+    let is_similar = match (old, new) {
+        (Value::Map(old), Value::Map(new)) => match names.and_then(|names| names.compare(old, new)) {
+            Some(Likeness::Similar) => are_mostly_equal(old, new, names),
+            Some(likeness) => return likeness,
+            None => are_mostly_equal(old, new, names),
+        },
+        // A list in a list has nothing to be known by but its place, and merges inside.
+        (Value::List(_) | Value::Keyed(..), Value::List(_) | Value::Keyed(..)) => true,
+        (Value::Text(_), Value::Text(_)) => is_similar_name(old, new),
+        _ => false,
+    };
+    if is_similar { Likeness::Similar } else { Likeness::Other }
+}
+
+/// Whether a value is replaced as a whole. Two devices that both replace one then end with one of the two.
+fn is_plain(value: &Value) -> bool {
+    !matches!(value, Value::Map(_) | Value::List(_) | Value::Keyed(..) | Value::Text(_))
+}
+
+/// Whether at least half of the fields are the same, the name left aside.
+fn are_mostly_equal(old: &Map, new: &Map, names: Option<&Names<'_>>) -> bool {
+    let counts = |key: &str| names.is_none_or(|names| names.field != key);
+    let is_equal = |(key, value): &(&String, &Value)| new.get(*key).is_some_and(|new| new.same(value));
+    let equal = old.iter().filter(|(key, _)| counts(key)).filter(is_equal).count();
+    let all = old.keys().chain(new.keys().filter(|key| !old.contains_key(*key)));
+    2 * equal >= all.filter(|key| counts(key)).count()
+}
+
+/// Whether a name is another spelling of the other: at least half of the longer one's letters are in both.
+fn is_similar_name(old: &Value, new: &Value) -> bool {
+    let (Some(old), Some(new)) = (old.as_str(), new.as_str()) else { return false };
+    if old.len().max(new.len()) > NAME_BYTES_MAX {
+        return old.len().min(new.len()) > NAME_BYTES_MAX;
+    }
+    let (old, new): (Vec<char>, Vec<char>) = (old.chars().collect(), new.chars().collect());
+    let gone: usize = hunks(&old, &new).iter().map(|hunk| hunk.old.len()).sum();
+    2 * (old.len() - gone) >= old.len().max(new.len())
+}
+
+/// What tells the records of two lists apart: a field with a string or whole number that each has and no two share.
+struct Names<'a> {
+    field: &'a str,
+    old: HashSet<Name<'a>>,
+    new: HashSet<Name<'a>>,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Name<'a> {
+    Str(&'a str),
+    Int(i64),
+}
+
+impl<'a> Names<'a> {
+    /// Of several fields that could be it, the one whose values most records have in both lists.
+    fn of(before: &'a [Value], after: &'a [Value]) -> Option<Names<'a>> {
+        let mut best: Option<((usize, bool), Names<'a>)> = None;
+        for (field, value) in before.first()?.as_map()? {
+            let (Some(old), Some(new)) = (names_in(before, field), names_in(after, field)) else { continue };
+            let rank = (old.intersection(&new).count(), value.as_str().is_some());
+            if best.as_ref().is_none_or(|(best, _)| *best < rank) {
+                best = Some((rank, Names { field, old, new }));
+            }
+        }
+        best.map(|(_, names)| names)
+    }
+
+    /// `None` if one of the two has no name.
+    fn compare(&self, old: &Map, new: &Map) -> Option<Likeness> {
+        let (old, new) = (old.get(self.field)?, new.get(self.field)?);
+        if old.same(new) {
+            return Some(Likeness::Same);
+        }
+        // A record whose name is still in the list, or was there before, is that record and was not renamed.
+        let is_elsewhere = self.new.contains(&Name::of(old)?) || self.old.contains(&Name::of(new)?);
+        Some(if !is_elsewhere && is_similar_name(old, new) { Likeness::Similar } else { Likeness::Other })
+    }
+}
+
+impl Name<'_> {
+    fn of(value: &Value) -> Option<Name<'_>> {
+        match value {
+            Value::Str(name) => Some(Name::Str(name)),
+            Value::Int(number) => Some(Name::Int(*number)),
+            _ => None,
+        }
+    }
+}
+
+/// The values of a field, if every element is a record that has one of its own.
+fn names_in<'a>(values: &'a [Value], field: &str) -> Option<HashSet<Name<'a>>> {
+    let mut names = HashSet::with_capacity(values.len());
+    let all_differ = values.iter().all(|value| {
+        let name = value.as_map().and_then(|map| map.get(field)).and_then(Name::of);
+        name.is_some_and(|name| names.insert(name))
+    });
+    all_differ.then_some(names)
 }
 
 fn by_key(before: &[Value], after: &[Value], key: &str) -> Vec<ListStep> {

@@ -13,11 +13,11 @@ mod snapshot;
 mod texts;
 mod view;
 mod waiting;
+mod write;
 
 use std::collections::{HashMap, HashSet};
 
-use automerge::transaction::CommitOptions;
-use automerge::{ActorId, Automerge, ReadDoc};
+use automerge::{ActorId, Automerge, Change, ReadDoc};
 use bytes::Bytes;
 use headwater_storage::ChangeHash;
 
@@ -30,6 +30,7 @@ use texts::Texts;
 pub(crate) use view::View;
 pub use view::{ACTOR_BYTES, EntityMeta, ViewError};
 pub(crate) use waiting::in_causal_order;
+use write::Writer;
 
 use crate::ingest::{
     ChangeLimits, CheckedChange, IngestError, Panicked, check_stored, guarded, milliseconds,
@@ -81,6 +82,13 @@ pub enum WriteError {
     /// The change would be larger, or do more at once, than any relay and any other device accepts; split the edit.
     #[error(transparent)]
     Limit(#[from] IngestError),
+    /// A counter cannot become this number: it has a fraction, or lies beyond 64 bits, or is further from where the counter stands
+    /// than 64 bits hold. Give a whole number nearby.
+    #[error("the counter in the field `{field}` cannot become this number")]
+    NotACount {
+        /// The field at the top that holds the counter.
+        field: String,
+    },
     /// A field name is reserved (it begins with `_`) or too long (above 1 KiB); rename it.
     #[error("the field name `{0}` is reserved or too long")]
     BadFieldName(String),
@@ -160,7 +168,6 @@ impl Document {
             return Ok(Vec::new());
         }
         let stamps = ready.iter().map(|change| (change.time_ms, change.header.actor.to_vec())).collect();
-        self.texts.forget();
         let automerge = &mut self.automerge;
         match guarded(|| {
             automerge.apply_changes(ready.into_iter().map(CheckedChange::into_parsed).collect::<Vec<_>>())
@@ -226,38 +233,47 @@ impl Document {
     }
 
     pub(crate) fn automerge_mut(&mut self) -> &mut Automerge {
-        self.texts.forget();
         &mut self.automerge
     }
 
-    /// Runs one local edit and returns the change that it made, if it changed anything.
+    /// Runs one local edit and returns the changes that it made, in order: none if it changed nothing, and more than one if it is too
+    /// large for one.
     ///
-    /// On an error the document may hold half of the edit: drop it.
+    /// On an error the document may hold part of the edit: drop it.
     pub(crate) fn edit(
         &mut self,
         actor: &[u8],
         time_ms: i64,
         edit: &LocalEdit<'_>,
-    ) -> Result<Option<LocalChange>, WriteError> {
-        let (automerge, texts) = (&mut self.automerge, &mut self.texts);
+    ) -> Result<Vec<LocalChange>, WriteError> {
+        let mut automerge = std::mem::take(&mut self.automerge);
+        let texts = &mut self.texts;
         let made = guarded(|| {
-            texts.note(automerge, edit);
             automerge.set_actor(ActorId::from(actor));
-            let mut transaction = automerge.transaction();
-            edit.write(&mut transaction)?;
-            let (hash, _) = transaction.commit_with(CommitOptions::default().with_time(time_ms));
-            Ok::<_, WriteError>(hash.and_then(|_| automerge.get_last_local_change()))
+            let mut writer = Writer::new(automerge, time_ms, texts)?;
+            edit.write(&mut writer)?;
+            writer.finish()
         });
-        let Some(change) = made.map_err(|Panicked| WriteError::Engine("it panicked".into()))?? else {
-            return Ok(None);
+        let (automerge, made) = made.map_err(|Panicked| WriteError::Engine("it panicked".into()))??;
+        self.automerge = automerge;
+        made.into_iter().map(|change| self.keep(change, time_ms)).collect()
+    }
+
+    /// Takes note of a change that was just made, in the form in which it is stored and sent.
+    fn keep(&mut self, mut change: Change, time_ms: i64) -> Result<LocalChange, WriteError> {
+        let limits = ChangeLimits::default();
+        // Deflated only where it would not fit otherwise: what is sent is compressed together, which does better.
+        let payload = match change.raw_bytes() {
+            raw if raw.len() as u64 <= limits.change_bytes_max => Bytes::copy_from_slice(raw),
+            _ => Bytes::copy_from_slice(&change.bytes()),
         };
-        let payload = Bytes::copy_from_slice(change.raw_bytes());
         // What no relay and no other device would take is not made in the first place.
-        prevalidate_change(&payload, &ChangeLimits::default())?;
+        prevalidate_change(&payload, &limits)?;
         let hash = ChangeHash::from_bytes(change.hash().0);
         self.know(hash, change.max_op());
         self.size_bytes += payload.len();
-        Ok(Some(LocalChange { hash, payload, time_ms, actor: actor.to_vec() }))
+        let actor = change.actor_id().to_bytes().to_vec();
+        Ok(LocalChange { hash, payload, time_ms, actor })
     }
 
     fn know(&mut self, hash: ChangeHash, max_op: u64) {
@@ -268,7 +284,7 @@ impl Document {
     /// Every field of the root, Headwater's own included.
     pub(crate) fn fields(&self) -> Result<Map, ViewError> {
         // A snapshot can load, and name what is not there where it is read.
-        guarded(|| read::root(&self.automerge, &self.texts))
+        guarded(|| read::root(&self.automerge, self.texts.of(&self.automerge)))
             .unwrap_or_else(|panicked| Err(ViewError::Unreadable(panicked.to_string())))
     }
 }

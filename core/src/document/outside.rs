@@ -9,7 +9,9 @@ use bytes::Bytes;
 use headwater_storage::{ChangeHash, CollectionName};
 use serde_json::Value as Json;
 
-use super::{ACTOR_BYTES, Document, LocalEdit, Tombstone, View, ViewError, WriteError, check_fields};
+use super::{
+    ACTOR_BYTES, Document, LocalChange, LocalEdit, Tombstone, View, ViewError, WriteError, check_fields,
+};
 use crate::ingest::{ChangeLimits, IngestError, Panicked, check_stored_as, guarded, prevalidate_change};
 use crate::model::{DEPTH_MAX, JsonError, Map, map_from_json};
 
@@ -52,7 +54,7 @@ pub enum OutsideKind {
     Restore,
 }
 
-/// The change that an [`OutsideEdit`] became, as it is stored and sent.
+/// One of the changes that an [`OutsideEdit`] became, as it is stored and sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutsideChange {
     /// Its hash.
@@ -91,7 +93,8 @@ pub enum OutsideError {
     View(#[from] ViewError),
 }
 
-/// Makes an edit that somebody without a replica made on an older state into a change. `None` when it changes nothing.
+/// Makes an edit that somebody without a replica made on an older state into changes, each building on the one before it: none when
+/// it changes nothing, and more than one when it is too large for one.
 ///
 /// `changes` are those of the entity, each with its hash, in any order. Only those that the edit builds on are read into the result:
 /// the same edit gives the same bytes, whatever else is passed in. Takes as long as loading the entity.
@@ -104,35 +107,39 @@ pub enum OutsideError {
 /// use serde_json::json;
 /// let put = OutsideKind::Put { collection: "bags".parse()?, fields: json!({"name": "Guji", "rating": 4}) };
 /// let edit = OutsideEdit { actor: [1; 24], time_ms: 1_700_000_000_000, base: vec![], kind: put };
-/// let made = edit_outside(Vec::new(), &edit)?.expect("it writes two fields");
-/// let changes = vec![(made.hash, made.payload)];
+/// let made = edit_outside(Vec::new(), &edit)?;
+/// let changes: Vec<_> = made.into_iter().map(|change| (change.hash, change.payload)).collect();
 /// let seen = project(changes.clone())?.expect("the entity is there");
 ///
 /// let patch = OutsideKind::Patch { before: seen.data, after: json!({"name": "Guji", "rating": 5}) };
 /// let edit = OutsideEdit { actor: [2; 24], time_ms: 1_700_000_000_001, base: seen.meta.heads, kind: patch };
-/// assert!(edit_outside(changes, &edit)?.is_some());
+/// assert_eq!(edit_outside(changes, &edit)?.len(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn edit_outside(
     changes: Vec<(ChangeHash, Bytes)>,
     edit: &OutsideEdit,
-) -> Result<Option<OutsideChange>, OutsideError> {
+) -> Result<Vec<OutsideChange>, OutsideError> {
     guarded(|| make(&changes, edit)).unwrap_or_else(|Panicked| Err(IngestError::EnginePanicked.into()))
 }
 
-fn make(changes: &[(ChangeHash, Bytes)], edit: &OutsideEdit) -> Result<Option<OutsideChange>, OutsideError> {
+fn make(changes: &[(ChangeHash, Bytes)], edit: &OutsideEdit) -> Result<Vec<OutsideChange>, OutsideError> {
     let mut document = document_at(changes, &edit.base)?;
     let view = View::of(&document)?;
     let Step { new_in, tombstone, before, after } = step(&view, edit)?;
     check_fields(&before)?;
     check_fields(&after)?;
     let local = LocalEdit { new_in, tombstone, current: &view.fields, before: &before, after: &after };
-    let Some(made) = document.edit(&edit.actor, edit.time_ms, &local)? else { return Ok(None) };
+    let made = document.edit(&edit.actor, edit.time_ms, &local)?;
+    let is_made = |hash: &ChangeHash| made.iter().any(|change| change.hash == *hash);
     // Two changes of one actor with one number would leave the entity unable to load.
-    match changes.iter().find(|(hash, payload)| *hash != made.hash && is_by(payload, &edit.actor)) {
-        Some((hash, _)) => Err(OutsideError::ActorUsed(*hash)),
-        None => Ok(Some(OutsideChange { hash: made.hash, payload: made.payload })),
+    if !made.is_empty()
+        && let Some((hash, _)) =
+            changes.iter().find(|(hash, payload)| !is_made(hash) && is_by(payload, &edit.actor))
+    {
+        return Err(OutsideError::ActorUsed(*hash));
     }
+    Ok(made.into_iter().map(|LocalChange { hash, payload, .. }| OutsideChange { hash, payload }).collect())
 }
 
 /// The entity as the editor saw it.

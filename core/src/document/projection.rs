@@ -9,7 +9,7 @@ use bytes::Bytes;
 use headwater_storage::{ChangeHash, CollectionName};
 use serde_json::{Value as Json, json};
 
-use super::texts::Texts;
+use super::texts::KnownTexts;
 use super::view::device_of;
 use super::{Document, EntityMeta, View, ViewError, read};
 use crate::ingest::{IngestError, Panicked, check_stored_as, guarded, milliseconds};
@@ -178,7 +178,8 @@ impl Search<'_> {
                 Held::Object(kind) => ValueRef::Object(kind),
                 Held::Scalar(scalar) => ValueRef::from(scalar.into_owned()),
             };
-            let value = match read::value(self.automerge, &Texts::default(), &held, &|| id.clone(), depth) {
+            let value = match read::value(self.automerge, KnownTexts::default(), &held, &|| id.clone(), depth)
+            {
                 Ok(value) => json_from_value(&value),
                 // The value that is shown is not too deep, or there would be no projection.
                 Err(ViewError::TooDeep) => Json::Null,

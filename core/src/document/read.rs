@@ -3,16 +3,16 @@
 use automerge::{Automerge, ObjId, ObjType, ROOT, ReadDoc, ScalarValueRef, ValueRef};
 
 use super::ViewError;
-use super::texts::Texts;
+use super::texts::KnownTexts;
 use crate::model::{DEPTH_MAX, Map, Text, Value};
 
-pub(super) fn root(document: &Automerge, texts: &Texts) -> Result<Map, ViewError> {
+pub(super) fn root(document: &Automerge, texts: KnownTexts<'_>) -> Result<Map, ViewError> {
     map(document, texts, &ROOT, 0)
 }
 
 // These recurse at most `DEPTH_MAX` deep, whatever the document holds.
 
-fn map(document: &Automerge, texts: &Texts, object: &ObjId, depth: usize) -> Result<Map, ViewError> {
+fn map(document: &Automerge, texts: KnownTexts<'_>, object: &ObjId, depth: usize) -> Result<Map, ViewError> {
     document
         .map_range(object, ..)
         .map(|item| {
@@ -23,7 +23,7 @@ fn map(document: &Automerge, texts: &Texts, object: &ObjId, depth: usize) -> Res
 
 pub(super) fn value(
     document: &Automerge,
-    texts: &Texts,
+    texts: KnownTexts<'_>,
     value: &ValueRef<'_>,
     id: &dyn Fn() -> ObjId,
     depth: usize,
@@ -58,7 +58,7 @@ pub(super) fn value(
     })
 }
 
-fn text(document: &Automerge, texts: &Texts, id: &ObjId) -> Result<String, ViewError> {
+fn text(document: &Automerge, texts: KnownTexts<'_>, id: &ObjId) -> Result<String, ViewError> {
     let read = || document.text(id).map_err(|error| ViewError::Unreadable(error.to_string()));
     match texts.get(id) {
         Some(known) => {

@@ -9,7 +9,7 @@ use automerge::Automerge;
 use bytes::Bytes;
 use headwater_storage::{ChangeHash, ChangeRecord, PayloadKind, StoredEntity, StoredSnapshot};
 
-use super::texts::Texts;
+use super::texts::{KnownTexts, Texts};
 use super::{Document, read};
 use crate::ingest::{Chunk, IngestError, Panicked, check_stored, guarded, prevalidate_document};
 
@@ -75,14 +75,14 @@ impl Document {
     pub(crate) fn verified_snapshot(&self) -> Result<Bytes, IngestError> {
         let automerge = &self.automerge;
         let made = guarded(|| {
-            let values = read::root(automerge, &Texts::default())
+            let values = read::root(automerge, KnownTexts::default())
                 .map_err(|error| IngestError::DoesNotApply(error.to_string()))?;
             let bytes = automerge.save();
             let again = Automerge::load(&bytes).map_err(|error| IngestError::Poisons(error.to_string()))?;
             if again.get_heads() != automerge.get_heads() {
                 return Err(IngestError::Poisons("it has other heads".to_owned()));
             }
-            match read::root(&again, &Texts::default()) {
+            match read::root(&again, KnownTexts::default()) {
                 Ok(same) if same == values => Ok(Bytes::from(bytes)),
                 _ => Err(IngestError::Poisons("it has other values".to_owned())),
             }

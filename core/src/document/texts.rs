@@ -3,18 +3,24 @@
 //! To read a text the merge engine walks all that was ever typed into it, which at each keystroke costs more than everything else.
 //! What a local edit makes of a text is known without: it is what the app made of it. What comes from elsewhere is read.
 
+//!
+//! What is known holds for one position of the document, its heads. Whatever else moves the document, by whichever path, moves it
+//! away from there, and the texts are read again.
+
 use std::collections::HashMap;
 
-use automerge::{Automerge, ObjId, ObjType, ROOT, ReadDoc, ScalarValueRef, Value, ValueRef};
-
-use super::LocalEdit;
+use automerge::{Automerge, ChangeHash, ObjId, ReadDoc, ScalarValueRef, ValueRef};
 
 /// Shorter texts are read in no time, in bytes. Builds that check what is known against what is read do so with nearly all.
 const LONG_BYTES_MIN: usize = if cfg!(debug_assertions) { 8 } else { 512 };
 
-/// What the texts at the top of a document hold, of those that were edited here twice with nothing from elsewhere in between.
+/// What the texts of a document hold, of those that were edited here twice with nothing from elsewhere in between.
 #[derive(Clone, Default)]
-pub(super) struct Texts(HashMap<ObjId, State>);
+pub(super) struct Texts {
+    /// The heads of the document for which the rest holds.
+    at: Vec<ChangeHash>,
+    known: HashMap<ObjId, State>,
+}
 
 #[derive(Clone)]
 enum State {
@@ -25,36 +31,58 @@ enum State {
 }
 
 impl Texts {
-    /// Notes what an edit is about to make of the texts. `document` is as it is before the edit.
-    pub(super) fn note(&mut self, document: &Automerge, edit: &LocalEdit<'_>) {
-        for (key, current, after) in
-            edit.changed_texts().filter(|(_, current, _)| current.len() >= LONG_BYTES_MIN)
-        {
-            let Ok(Some((Value::Object(ObjType::Text), id))) = document.get(ROOT, key) else { continue };
-            let after = match self.0.get(&id) {
-                None => State::Edited,
-                Some(State::Edited) if !holds(document, &id, current) => continue,
-                Some(_) => State::Is(after.to_owned()),
-            };
-            self.0.insert(id, after);
+    /// What is known of the texts of a document.
+    pub(super) fn of(&self, document: &Automerge) -> KnownTexts<'_> {
+        let is_current = !self.known.is_empty() && self.at == document.get_heads();
+        KnownTexts(is_current.then_some(&self.known))
+    }
+
+    /// Before the first step of a local edit.
+    pub(super) fn begin(&mut self, document: &Automerge) {
+        if !self.known.is_empty() && self.at != document.get_heads() {
+            self.known.clear();
         }
     }
 
-    pub(super) fn get(&self, text: &ObjId) -> Option<&str> {
-        match self.0.get(text) {
+    /// Notes what a local edit is about to make of a text. `document` shows it as it is before.
+    pub(super) fn note(&mut self, document: &impl ReadDoc, text: &ObjId, before: &str, after: &str) {
+        if after.len() < LONG_BYTES_MIN {
+            if !cfg!(bug = "short-text-stays-known") {
+                self.known.remove(text);
+            }
+            return;
+        }
+        let state = match self.known.get(text) {
+            None => State::Edited,
+            Some(State::Edited) if !holds(document, text, before) => return,
+            Some(_) => State::Is(after.to_owned()),
+        };
+        self.known.insert(text.clone(), state);
+    }
+
+    /// After the last step of a local edit, once it is a change.
+    pub(super) fn end(&mut self, document: &Automerge) {
+        if !self.known.is_empty() {
+            self.at = document.get_heads();
+        }
+    }
+}
+
+/// What is known of the texts of a document as it is now.
+#[derive(Clone, Copy, Default)]
+pub(super) struct KnownTexts<'a>(Option<&'a HashMap<ObjId, State>>);
+
+impl<'a> KnownTexts<'a> {
+    pub(super) fn get(self, text: &ObjId) -> Option<&'a str> {
+        match self.0?.get(text) {
             Some(State::Is(content)) => Some(content),
             _ => None,
         }
     }
-
-    /// Something came from elsewhere.
-    pub(super) fn forget(&mut self) {
-        self.0.clear();
-    }
 }
 
 /// Whether a text holds exactly this, one character in each element. Others can put more into one, which an edit then cannot part.
-fn holds(document: &Automerge, text: &ObjId, content: &str) -> bool {
+fn holds(document: &impl ReadDoc, text: &ObjId, content: &str) -> bool {
     let mut characters = content.chars();
     document.list_range(text, ..).all(|item| match &item.value {
         ValueRef::Scalar(ScalarValueRef::Str(element)) => {
@@ -68,11 +96,11 @@ fn holds(document: &Automerge, text: &ObjId, content: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use automerge::transaction::Transactable;
-    use automerge::{ActorId, AutoCommit, ObjType};
+    use automerge::{ActorId, AutoCommit, ObjType, ROOT};
     use bytes::Bytes;
 
     use super::*;
-    use crate::document::{Document, Tombstone};
+    use crate::document::{Document, LocalEdit, Tombstone};
     use crate::model::{Map, Text, Value as Field};
 
     const LONG: &str = "Wóshed, juicy; ";
@@ -114,7 +142,7 @@ mod tests {
     }
 
     fn is_known(document: &Document) -> bool {
-        document.texts.get(&id(document)).is_some()
+        document.texts.of(document.automerge()).get(&id(document)).is_some()
     }
 
     /// What somebody else does to the text.
@@ -156,6 +184,40 @@ mod tests {
         write(&mut document, &current, &after);
         write(&mut document, &after, &current);
         assert!(!is_known(&document));
+    }
+
+    #[test]
+    fn a_text_that_becomes_short_and_long_again_is_what_was_typed() {
+        // Would show the text as it was before it was cleared, and refuse every later edit.
+        let mut document = note(&long());
+        for round in 0..3 {
+            type_in(&mut document, 3, 2, "x");
+            type_in(&mut document, 4, 0, "y");
+            type_in(&mut document, 0, 9_999, "");
+            type_in(&mut document, 0, 0, &"z".repeat(round));
+            type_in(&mut document, 0, 0, &long());
+            type_in(&mut document, 1, 1, "again");
+            type_in(&mut document, 2, 1, "and again");
+            assert!(is_known(&document));
+        }
+    }
+
+    #[test]
+    fn what_moves_the_document_by_any_path_ends_what_is_known() {
+        // Would answer with a text of before, wherever a path forgot to say that something changed.
+        let mut document = note(&long());
+        type_in(&mut document, 3, 2, "x");
+        type_in(&mut document, 4, 0, "y");
+        assert!(is_known(&document));
+        let text = id(&document);
+        let mut transaction = document.automerge_mut().transaction();
+        transaction.splice_text(&text, 0, 5, "").unwrap();
+        transaction.commit();
+        assert!(!is_known(&document));
+        assert_eq!(
+            document.fields().unwrap().get("notes").and_then(Field::as_str),
+            Some(&*engine(&document))
+        );
     }
 
     #[test]

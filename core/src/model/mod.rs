@@ -1,5 +1,6 @@
 //! The value model: what an entity's fields can hold, and how Rust structs map to it.
 
+mod align;
 mod compare;
 mod decode;
 mod encode;
@@ -8,8 +9,10 @@ mod row;
 mod scalar;
 mod shape;
 mod text;
+mod text_difference;
 mod value;
 
+pub(crate) use align::{Hunk, hunks};
 pub(crate) use compare::fingerprint;
 pub use decode::{DecodeError, from_map};
 pub use encode::{EncodeError, to_map};
@@ -17,8 +20,8 @@ pub use json::{JsonError, json_from_map, json_from_value, map_from_json, value_f
 pub(crate) use row::{decode_value, encode_map, encode_value};
 pub use scalar::{Counter, IdField, KeyField, Keyed, Timestamp};
 pub(crate) use shape::{Container, Shape};
-pub(crate) use text::difference as text_difference;
 pub use text::{Splice, Text};
+pub(crate) use text_difference::difference as text_difference;
 pub use value::{ContainerKind, Map, Value};
 
 /// How deep lists and maps may nest inside an entity. Deeper values are refused on write and on read.

@@ -6,6 +6,7 @@ use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use super::TEXT_NAME;
+use super::text_difference::difference;
 
 /// A string in which concurrent edits merge character by character.
 ///
@@ -75,14 +76,18 @@ impl Text {
         self.splice(self.len_chars(), 0, inserted);
     }
 
-    /// The edits that lead from `before` to this text: the ones recorded, or, where this text did not grow out of `before`,
-    /// a character difference of the two.
+    /// The edits that lead from `before` to this text: the ones recorded, or, where this text did not grow out of `before`, the
+    /// difference of the two.
+    ///
+    /// Recorded edits that touch are made one: what was typed at one place in several steps is inserted as one run, which nobody
+    /// else's run at that place gets into, and what was typed and taken back leaves no trace.
     pub(crate) fn splices_since(&self, before: &str) -> Vec<Splice> {
+        let joined = join(&self.splices, before.chars().count());
         let mut replay = before.to_owned();
-        for splice in &self.splices {
+        for splice in &joined {
             apply(&mut replay, splice.position, splice.deleted, &splice.inserted);
         }
-        if replay == self.content { self.splices.clone() } else { difference(before, &self.content) }
+        if replay == self.content { joined } else { difference(before, &self.content) }
     }
 
     pub(crate) fn from_parts(content: String, splices: Vec<Splice>) -> Text {
@@ -90,37 +95,86 @@ impl Text {
     }
 }
 
-/// The shortest edits from `before` to `after`, each at its position when the earlier ones are done.
-pub(crate) fn difference(before: &str, after: &str) -> Vec<Splice> {
-    let old: Vec<char> = before.chars().collect();
-    let new: Vec<char> = after.chars().collect();
-    // What both ends share is cut off first: most edits touch one place, and the difference is quadratic in the rest.
-    let head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
-    let tail = old[head..].iter().rev().zip(new[head..].iter().rev()).take_while(|(a, b)| a == b).count();
-    let old = &old[head..old.len() - tail];
-    let new = &new[head..new.len() - tail];
-    if old.is_empty() && new.is_empty() {
-        return Vec::new();
+/// The same edits with those that touch made one, each at its position when the earlier ones are done.
+fn join(splices: &[Splice], before: usize) -> Vec<Splice> {
+    if let [_] | [] = splices {
+        return splices.to_vec();
     }
-    if old.is_empty() || new.is_empty() || old.len().saturating_mul(new.len()) > 16_000_000 {
-        return vec![Splice { position: head, deleted: old.len(), inserted: new.iter().collect() }];
+    let mut pieces = vec![Piece::Kept(before)];
+    for splice in splices {
+        let start = cut(&mut pieces, splice.position);
+        let end = cut(&mut pieces, splice.position.saturating_add(splice.deleted));
+        let gone = pieces[start..end].iter().map(|piece| match piece {
+            Piece::Kept(len) | Piece::Gone(len) => *len,
+            Piece::Came(_) => 0,
+        });
+        let between = [Piece::Gone(gone.sum()), Piece::Came(splice.inserted.chars().collect())];
+        drop(pieces.splice(start..end, between));
     }
-    let mut splices = Vec::new();
-    let mut shift: isize = 0;
-    for op in similar::capture_diff_slices(similar::Algorithm::Myers, old, new) {
-        let (old_range, new_range) = (op.old_range(), op.new_range());
-        if op.tag() == similar::DiffTag::Equal {
+    let mut joined: Vec<Splice> = Vec::new();
+    let (mut position, mut is_touching) = (0, false);
+    for piece in pieces {
+        let (deleted, inserted) = match piece {
+            Piece::Kept(0) => continue,
+            Piece::Kept(len) => {
+                (position, is_touching) = (position + len, false);
+                continue;
+            }
+            Piece::Gone(len) => (len, Vec::new()),
+            Piece::Came(letters) => (0, letters),
+        };
+        if deleted == 0 && inserted.is_empty() {
             continue;
         }
-        let position = (head + old_range.start).saturating_add_signed(shift);
-        splices.push(Splice {
-            position,
-            deleted: old_range.len(),
-            inserted: new[new_range.clone()].iter().collect(),
-        });
-        shift += new_range.len() as isize - old_range.len() as isize;
+        if !is_touching {
+            joined.push(Splice { position, deleted: 0, inserted: String::new() });
+            is_touching = true;
+        }
+        position += inserted.len();
+        if let Some(last) = joined.last_mut() {
+            last.deleted += deleted;
+            last.inserted.extend(inserted);
+        }
     }
-    splices
+    joined
+}
+
+/// A stretch of a text that edits made of another.
+enum Piece {
+    /// Letters of the text before, still there.
+    Kept(usize),
+    /// Letters of the text before, not there any more.
+    Gone(usize),
+    /// Letters that came.
+    Came(Vec<char>),
+}
+
+/// Cuts the pieces at a position in what is there now. Returns the first piece behind it.
+fn cut(pieces: &mut Vec<Piece>, position: usize) -> usize {
+    let mut left = position;
+    let mut index = 0;
+    while let Some(piece) = pieces.get_mut(index) {
+        let len = match piece {
+            Piece::Kept(len) => *len,
+            Piece::Gone(_) => 0,
+            Piece::Came(letters) => letters.len(),
+        };
+        if left == 0 {
+            break;
+        }
+        if left < len {
+            let behind = match piece {
+                Piece::Kept(kept) => Piece::Kept(std::mem::replace(kept, left) - left),
+                Piece::Came(letters) => Piece::Came(letters.split_off(left)),
+                Piece::Gone(_) => Piece::Gone(0),
+            };
+            pieces.insert(index + 1, behind);
+            return index + 1;
+        }
+        left -= len;
+        index += 1;
+    }
+    index
 }
 
 /// Applies one edit and returns it cut to what the string holds.

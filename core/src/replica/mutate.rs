@@ -137,8 +137,8 @@ impl Replica {
             after: &after,
         };
         let made = document.edit(&self.actor(), now_ms as i64, &edit)?;
-        let stamp = made.as_ref().map(|made| (made.time_ms, made.actor.clone()));
-        changes.extend(made.map(|made| (made.hash, made.payload)));
+        let stamp = made.first().map(|made| (made.time_ms, made.actor.clone()));
+        changes.extend(made.into_iter().map(|made| (made.hash, made.payload)));
         if changes.is_empty() {
             return Ok(None);
         }

@@ -97,9 +97,9 @@ async fn make(
     let edit =
         OutsideEdit { actor: actor(database.sql_device(), entry.id), time_ms: entry.at_ms, base, kind };
     let made = tokio::task::spawn_blocking(move || edit_outside(changes, &edit)).await;
-    let change = match made.map_err(|_| StoreError::Stopped)? {
-        Ok(Some(change)) => change,
-        Ok(None) => return Ok(Some(Settled::Nothing)),
+    let made = match made.map_err(|_| StoreError::Stopped)? {
+        Ok(made) if made.is_empty() => return Ok(Some(Settled::Nothing)),
+        Ok(made) => made,
         // Somebody restored an older copy of the feed: what the edit builds on comes back with the devices.
         Err(OutsideError::UnknownBase(hash))
             if entry.at_ms.saturating_add(WAIT_MS_MAX) > super::now_ms() as i64 =>
@@ -109,14 +109,14 @@ async fn make(
         }
         Err(error) => return Ok(Some(Settled::Failed(error.to_string()))),
     };
-    let record = ChangeRecord {
+    let records = made.into_iter().map(|change| ChangeRecord {
         entity: entry.entity,
         collection: entry.collection.clone(),
         kind: PayloadKind::Change,
         hash: change.hash,
         payload: change.payload,
-    };
-    Ok(push(relay, database, entry, record).await)
+    });
+    Ok(push(relay, database, entry, records.collect()).await)
 }
 
 fn kind_of(entry: &InboxEntry) -> Result<OutsideKind, serde_json::Error> {
@@ -145,13 +145,13 @@ async fn push(
     relay: &Relay,
     database: &PostgresFeed,
     entry: &InboxEntry,
-    record: ChangeRecord,
+    records: Vec<ChangeRecord>,
 ) -> Option<Settled> {
-    let hash = record.hash;
+    let last = records.last()?.hash;
     // No connection has the number 0.
     let (answer, mut answers) = Inbox::new(0);
     let pusher = Pusher { user: Some(entry.role.clone()), address: None };
-    let entries = Entries::Changes(vec![record]);
+    let entries = Entries::Changes(records);
     let push = Push { connection: 0, device: database.sql_device(), pusher, push_id: 0, entries, answer };
     let actor = relay.hub.space(entry.space);
     actor.send(Mail::Push { push, actor: actor.clone() }).await.ok()?;
@@ -159,8 +159,19 @@ async fn push(
     if let Some((_, code, message)) = end.refused.first() {
         return Some(Settled::Failed(format!("{code}: {message}")));
     }
-    match end.appended?.placements().first()? {
-        Placement::Accepted(seq) | Placement::Duplicate(seq) => Some(Settled::Change(hash, *seq)),
+    let mut settled = None;
+    for placement in end.appended?.placements() {
+        settled = match placement {
+            Placement::Accepted(seq) | Placement::Duplicate(seq) => Some(Settled::Change(last, *seq)),
+            refused => return not_placed(refused),
+        };
+    }
+    settled
+}
+
+/// What becomes of an edit that the feed did not take. `None` if it can be tried again.
+fn not_placed(placement: &Placement) -> Option<Settled> {
+    match placement {
         Placement::Quarantined { hash, reason: Refusal { message, .. } } => {
             Some(Settled::Failed(format!("it builds on {hash}, which is in quarantine: {message}")))
         }
@@ -172,5 +183,7 @@ async fn push(
         }
         // Something that it builds on was lost, and comes back.
         Placement::MissingDeps(_) | Placement::Stale => None,
+        // Not refused.
+        Placement::Accepted(_) | Placement::Duplicate(_) => None,
     }
 }

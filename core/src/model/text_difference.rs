@@ -1,0 +1,289 @@
+//! The difference of two texts, whatever their length: blocks first, then words, then letters.
+//!
+//! Each level looks only at what the one above it found to differ, so that a few corrections in a long text cost what they are.
+//! A word that was replaced by an unrelated one is replaced as a whole: were two letters of it kept because both words have them,
+//! somebody else's removal of the old word would take them out of the new one.
+
+use std::ops::Range;
+
+use super::align::{Hunk, hunks};
+use super::text::Splice;
+
+/// Longer runs of letters without anything between them are no words: their letters stand for themselves.
+const WORD_LETTERS_MAX: usize = 64;
+/// Up to this many pairs of letters a replaced stretch is looked at letter by letter.
+const LETTER_PAIRS_MAX: usize = 1 << 20;
+/// A shorter block says too little of where it stands to be taken for the same one elsewhere.
+const BLOCK_LETTERS_MIN: usize = 12;
+/// Letters that decide together whether a block ends behind them.
+const BLOCK_WINDOW: usize = 4;
+/// One in so many places that could end a block does: behind white space, and elsewhere.
+const BLOCK_ENDS: (u32, u32) = (8, 128);
+
+/// The edits from `before` to `after`, each at its position when the earlier ones are done. What both have in common stays.
+pub(crate) fn difference(before: &str, after: &str) -> Vec<Splice> {
+    let old: Vec<char> = before.chars().collect();
+    let new: Vec<char> = after.chars().collect();
+    let mut found = Vec::new();
+    compare(Level::Blocks, Side { letters: &old, at: 0 }, Side { letters: &new, at: 0 }, &mut found);
+    let mut shift: isize = 0;
+    let splice = |Hunk { old, new: range }: Hunk| {
+        let position = old.start.saturating_add_signed(shift);
+        shift += range.len() as isize - old.len() as isize;
+        Splice { position, deleted: old.len(), inserted: new[range].iter().collect() }
+    };
+    found.into_iter().map(splice).collect()
+}
+
+#[derive(Clone, Copy)]
+enum Level {
+    Blocks,
+    Words,
+}
+
+/// A stretch of one of the texts, and where in it the stretch begins.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    letters: &'a [char],
+    at: usize,
+}
+
+impl<'a> Side<'a> {
+    fn part(self, range: Range<usize>) -> Side<'a> {
+        Side { letters: &self.letters[range.clone()], at: self.at + range.start }
+    }
+}
+
+fn compare(level: Level, old: Side<'_>, new: Side<'_>, found: &mut Vec<Hunk>) {
+    let (ends_of, letters_min): (fn(&[char]) -> Vec<usize>, usize) = match level {
+        Level::Blocks => (block_ends, BLOCK_LETTERS_MIN),
+        Level::Words => (word_ends, 0),
+    };
+    let (old_ends, new_ends) = (ends_of(old.letters), ends_of(new.letters));
+    let old_tokens = tokens(old.letters, &old_ends, letters_min, Of::Old);
+    let new_tokens = tokens(new.letters, &new_ends, letters_min, Of::New);
+    for hunk in hunks(&old_tokens, &new_tokens) {
+        let old = old.part(letters_of(&old_ends, hunk.old));
+        let new = new.part(letters_of(&new_ends, hunk.new));
+        match level {
+            Level::Blocks => compare(Level::Words, old, new, found),
+            Level::Words => compare_letters(old, new, found),
+        }
+    }
+}
+
+/// What differs between two stretches that are words of each other's, or else the whole of them.
+fn compare_letters(old: Side<'_>, new: Side<'_>, found: &mut Vec<Hunk>) {
+    let whole = || Hunk { old: 0..old.letters.len(), new: 0..new.letters.len() }.moved(old.at, new.at);
+    let (longer, shorter) =
+        (old.letters.len().max(new.letters.len()), old.letters.len().min(new.letters.len()));
+    if shorter == 0 || longer.saturating_mul(shorter) > LETTER_PAIRS_MAX {
+        found.push(whole());
+        return;
+    }
+    let inside = hunks(old.letters, new.letters);
+    let kept = old.letters.len() - inside.iter().map(|hunk| hunk.old.len()).sum::<usize>();
+    let is_one_in_the_other = matches!(&*inside, [hunk] if hunk.old.is_empty() || hunk.new.is_empty());
+    if is_one_in_the_other || 2 * kept >= longer {
+        found.extend(inside.into_iter().map(|hunk| hunk.moved(old.at, new.at)));
+    } else {
+        found.push(whole());
+    }
+}
+
+/// Which of the two texts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Of {
+    Old,
+    New,
+}
+
+/// A stretch of letters, as it is compared.
+#[derive(PartialEq, Eq, Hash)]
+enum Token<'a> {
+    Letters(&'a [char]),
+    /// Too short to be the same as any other, by its place.
+    Alone(Of, usize),
+}
+
+fn tokens<'a>(letters: &'a [char], ends: &[usize], letters_min: usize, of: Of) -> Vec<Token<'a>> {
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    let token = |(start, end): (usize, &usize)| match &letters[start..*end] {
+        short if short.len() < letters_min => Token::Alone(of, start),
+        letters => Token::Letters(letters),
+    };
+    starts.zip(ends).map(token).collect()
+}
+
+/// The letters of some tokens.
+fn letters_of(ends: &[usize], tokens: Range<usize>) -> Range<usize> {
+    let end_of = |token: usize| token.checked_sub(1).map_or(0, |before| ends[before]);
+    end_of(tokens.start)..end_of(tokens.end)
+}
+
+/// Cuts behind each line, and within long lines where a few letters say so: wherever the same letters stand, the cut is the same,
+/// so that an edit moves no cut but those next to it.
+fn block_ends(letters: &[char]) -> Vec<usize> {
+    let (behind_space, elsewhere) = BLOCK_ENDS;
+    let mut ends = Vec::with_capacity(letters.len() / 32 + 1);
+    for (index, letter) in letters.iter().enumerate() {
+        let window = &letters[(index + 1).saturating_sub(BLOCK_WINDOW)..=index];
+        // FNV-1a; its upper bits mix better than its lower ones.
+        let mixed = window
+            .iter()
+            .fold(0x811c_9dc5_u32, |mixed, letter| (mixed ^ u32::from(*letter)).wrapping_mul(0x0100_0193));
+        let one_in = if letter.is_whitespace() { behind_space } else { elsewhere };
+        if *letter == '\n' || (mixed >> 8).is_multiple_of(one_in) {
+            ends.push(index + 1);
+        }
+    }
+    close(ends, letters.len())
+}
+
+/// Cuts behind each word, and behind each letter that is part of none.
+fn word_ends(letters: &[char]) -> Vec<usize> {
+    let mut ends = Vec::with_capacity(letters.len() / 3 + 1);
+    let mut start = 0;
+    while start < letters.len() {
+        let len = letters[start..].iter().take_while(|letter| is_of_word(**letter)).count();
+        match len {
+            0 => ends.push(start + 1),
+            1..=WORD_LETTERS_MAX => ends.push(start + len),
+            _ => ends.extend(start + 1..=start + len),
+        }
+        start += len.max(1);
+    }
+    close(ends, letters.len())
+}
+
+/// Whether a letter makes a word together with its neighbours. Scripts that put no space between words give one letter at a time.
+fn is_of_word(letter: char) -> bool {
+    /// Thai to Khmer, and from the CJK radicals to the Hangul syllables.
+    const WITHOUT_SPACES: [std::ops::RangeInclusive<char>; 4] =
+        ['\u{e00}'..='\u{eff}', '\u{1000}'..='\u{109f}', '\u{1780}'..='\u{17ff}', '\u{2e80}'..='\u{9fff}'];
+    (letter.is_alphanumeric() || letter == '_' || is_mark(letter))
+        && !WITHOUT_SPACES.iter().any(|range| range.contains(&letter))
+        && letter < '\u{20000}'
+}
+
+/// Accents that stand on the letter before them.
+fn is_mark(letter: char) -> bool {
+    matches!(letter, '\u{300}'..='\u{36f}' | '\u{1ab0}'..='\u{1aff}' | '\u{20d0}'..='\u{20ff}')
+}
+
+fn close(mut ends: Vec<usize>, len: usize) -> Vec<usize> {
+    if ends.last().copied().unwrap_or(0) < len {
+        ends.push(len);
+    }
+    ends
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Text;
+
+    fn replay(before: &str, splices: &[Splice]) -> String {
+        let mut text = Text::from(before);
+        for splice in splices {
+            text.splice(splice.position, splice.deleted, &splice.inserted);
+        }
+        text.to_string()
+    }
+
+    fn touched(splices: &[Splice]) -> usize {
+        splices.iter().map(|splice| splice.deleted + splice.inserted.chars().count()).sum()
+    }
+
+    /// Words, separators, scripts without spaces, accents, and runs without an end.
+    fn texts() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            8 => "[a-c]{1,4}",
+            6 => " |\n|, |\\.",
+            2 => "漢|字|é|e\u{301}|🌱",
+            1 => "[ab]{60,80}",
+        ];
+        prop::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn the_edits_lead_from_one_text_to_the_other(before in texts(), after in texts()) {
+            // Would write another text than the app handed over.
+            prop_assert_eq!(replay(&before, &difference(&before, &after)), after);
+        }
+
+        #[test]
+        fn an_insertion_or_a_removal_touches_nothing_else(text in texts(), at in 0usize..200, came in "[x-z]{1,9} ") {
+            // Would touch what others edit meanwhile.
+            let at = text.char_indices().nth(at).map_or(text.len(), |(index, _)| index);
+            let with = [&text[..at], &came, &text[at..]].concat();
+            prop_assert_eq!(touched(&difference(&text, &with)), came.chars().count());
+            prop_assert_eq!(touched(&difference(&with, &text)), came.chars().count());
+        }
+    }
+
+    fn words(len: usize) -> String {
+        (0..len)
+            .map(|n| format!("w{:x}{}", n * 7_919 % 65_536, if n % 12 == 0 { "\n" } else { " " }))
+            .collect()
+    }
+
+    #[test]
+    fn scattered_corrections_in_a_long_text_cost_what_they_are() {
+        // Would replace everything between the first correction and the last one.
+        for separator in ["\n", " ", "x"] {
+            let before = words(40_000).replace('\n', separator);
+            let mut letters: Vec<char> = before.chars().collect();
+            for place in 0..100 {
+                letters[place * 1_999 + 5] = 'Q';
+            }
+            let after: String = letters.iter().collect();
+            let splices = difference(&before, &after);
+            assert_eq!(replay(&before, &splices), after);
+            assert!(touched(&splices) <= 100 * 2 * 7, "{separator:?} {}", touched(&splices));
+        }
+    }
+
+    #[test]
+    fn a_text_without_words_or_lines_is_compared_all_the_same() {
+        // Would replace the whole of a text in which nothing marks a place.
+        let letters = |n: usize| char::from(b'a' + ((n * n * 31 + n * 7) >> 3) as u8 % 26);
+        let before: String = (0..200_000).map(letters).collect();
+        for before in [before, "a".repeat(200_000), "漢字".repeat(50_000)] {
+            let mut edited: Vec<char> = before.chars().collect();
+            for place in 0..50 {
+                edited.insert(place * 1_777, 'Q');
+            }
+            let after: String = edited.iter().collect();
+            let splices = difference(&before, &after);
+            assert_eq!(replay(&before, &splices), after);
+            assert!(touched(&splices) < 1_000, "{}", touched(&splices));
+        }
+    }
+
+    #[test]
+    fn words_that_all_change_leave_what_stands_between_them() {
+        // Would take a word that another device puts into the middle to the end.
+        for len in [100, 513, 3_000] {
+            let before = words(len).to_lowercase();
+            let after = before.to_uppercase();
+            let between = before.chars().filter(|letter| letter.is_whitespace()).count();
+            let splices = difference(&before, &after);
+            assert_eq!(replay(&before, &splices), after);
+            assert!(splices.len() >= between - 2, "{} of {between}", splices.len());
+        }
+    }
+
+    #[test]
+    fn a_corrected_word_keeps_its_letters_and_another_word_keeps_none() {
+        // Would let somebody's removal of the old word take letters out of the new one.
+        assert_eq!(touched(&difference("I recieve it", "I receive it")), 2);
+        assert_eq!(
+            difference("pack the tent now", "pack the stove now"),
+            [Splice { position: 9, deleted: 4, inserted: "stove".into() }]
+        );
+    }
+}
