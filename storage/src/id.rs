@@ -1,9 +1,14 @@
 //! Ids: who, where and which. All are plain bytes, made by the caller.
+//!
+//! To serde, an id is its text in formats for people, such as JSON or an entity's fields, and its bytes in others. A collection's name is
+//! a string in both.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::ser::{Serialize, Serializer};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -68,6 +73,18 @@ macro_rules! uuid_id {
                 Uuid::parse_str(text)
                     .map(Self)
                     .map_err(|_| ParseIdError { text: shortened(text), expected: "a UUID" })
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.0.serialize(serializer)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Uuid::deserialize(deserializer).map(Self)
             }
         }
 
@@ -196,6 +213,76 @@ impl FromStr for ChangeHash {
     }
 }
 
+impl Serialize for ChangeHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            serializer.serialize_bytes(&self.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ChangeHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_str(Parsed::<Self>::new("64 hexadecimal digits"))
+        } else {
+            deserializer.deserialize_bytes(HashBytes)
+        }
+    }
+}
+
+/// Reads a hash in a format that is not for people.
+struct HashBytes;
+
+impl<'de> Visitor<'de> for HashBytes {
+    type Value = ChangeHash;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("32 bytes")
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<ChangeHash, E> {
+        bytes.try_into().map(ChangeHash).map_err(|_| E::invalid_length(bytes.len(), &self))
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<ChangeHash, A::Error> {
+        let mut bytes = [0; 32];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = items.next_element()?.ok_or_else(|| de::Error::invalid_length(index, &"32 bytes"))?;
+        }
+        match items.next_element::<u8>()? {
+            None => Ok(ChangeHash(bytes)),
+            Some(_) => Err(de::Error::invalid_length(33, &"32 bytes")),
+        }
+    }
+}
+
+/// Reads what `FromStr` reads.
+struct Parsed<T> {
+    expected: &'static str,
+    marker: std::marker::PhantomData<T>,
+}
+
+impl<T> Parsed<T> {
+    fn new(expected: &'static str) -> Self {
+        Self { expected, marker: std::marker::PhantomData }
+    }
+}
+
+impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Parsed<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
 impl<C> minicbor::Encode<C> for ChangeHash {
     fn encode<W: minicbor::encode::Write>(
         &self,
@@ -271,6 +358,18 @@ impl FromStr for CollectionName {
     }
 }
 
+impl Serialize for CollectionName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for CollectionName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Parsed::<Self>::new("the name of a collection"))
+    }
+}
+
 impl<C> minicbor::Encode<C> for CollectionName {
     fn encode<W: minicbor::encode::Write>(
         &self,
@@ -342,4 +441,45 @@ pub(crate) fn parse_hex(text: &str) -> Result<[u8; 32], ParseIdError> {
 /// Text from outside can have any length; an error message repeats only its beginning.
 fn shortened(text: &str) -> String {
     text.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::IntoDeserializer;
+    use serde::de::value::{BytesDeserializer, Error, StrDeserializer};
+
+    use super::*;
+
+    #[test]
+    fn ids_are_text_in_json_and_come_back() {
+        // Would keep an app from holding an id in a field, or show people sixteen numbers.
+        let (entity, hash) = (EntityId::from_bytes([7; 16]), ChangeHash::from_bytes([0xab; 32]));
+        let name = CollectionName::new("coffee_bags").unwrap();
+        let json = serde_json::to_string(&(entity, hash, &name)).unwrap();
+        assert_eq!(json, format!("[\"{entity}\",\"{hash}\",\"{name}\"]"));
+        assert_eq!(
+            serde_json::from_str::<(EntityId, ChangeHash, CollectionName)>(&json).unwrap(),
+            (entity, hash, name)
+        );
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        // Would let a reference in a field point at an entity that cannot exist, or a name in that no collection may have.
+        assert!(serde_json::from_str::<EntityId>("\"guji\"").is_err());
+        assert!(serde_json::from_str::<ChangeHash>("\"ab\"").is_err());
+        assert!(serde_json::from_str::<CollectionName>("\"_mine\"").is_err());
+        let text: StrDeserializer<'_, Error> = "00".into_deserializer();
+        assert!(SpaceId::deserialize(text).is_err());
+    }
+
+    #[test]
+    fn a_hash_of_bytes_has_exactly_32() {
+        // Would read a shortened hash as another one, in a format that is not for people.
+        let read = |bytes: &[u8]| HashBytes.visit_bytes::<Error>(bytes);
+        assert_eq!(read(&[3; 32]), Ok(ChangeHash::from_bytes([3; 32])));
+        assert!(read(&[3; 31]).is_err());
+        let bytes: BytesDeserializer<'_, Error> = BytesDeserializer::new(&[3; 33]);
+        assert!(bytes.deserialize_bytes(HashBytes).is_err());
+    }
 }
