@@ -39,20 +39,29 @@ pub mod replica;
 pub mod sync;
 pub mod wire;
 
+// What an app writes with is here, and so is every type that a signature of those names.
 #[cfg(feature = "client")]
 pub use client::{
-    ConnectError, ConnectOptions, Connection, Direction, Phase, Progress, Status, SyncError, SyncOptions,
-    SyncReport,
+    ByteStream, ConnectError, ConnectOptions, Connection, Opening, Phase, Progress, Status, SyncError,
+    SyncOptions, SyncReport, Tcp, Transport,
 };
-pub use document::EntityMeta;
+pub use document::{EntityMeta, ViewError, WriteError};
 pub use headwater_storage::{
-    ChangeHash, CollectionName, DeviceId, EntityId, NameError, OpenError, SpaceId, StoreError,
+    ChangeHash, ChangeRecord, CollectionName, CommitError, DeviceId, EntityId, NameError, OpenError,
+    ParseIdError, PayloadKind, Refusal, SetAside, SpaceId, StorageBackend, StoreError,
 };
-pub use model::{Counter, Keyed, Map, Text, Timestamp, Value};
+pub use ingest::IngestError;
+pub use model::{
+    Counter, DecodeError, EncodeError, IdField, KeyField, Keyed, Map, Splice, Text, Timestamp, Value,
+};
 pub use replica::{
-    Collection, DynamicCollection, EditError, EntitySync, Environment, Origin, Patch, PatchKind, Patches,
-    ReadError, Receipt, ReceiptError, Record, Replica, Space, Verified, Written,
+    Collection, DynamicCollection, EditError, EntitySync, Environment, Listed, Misfit, Missed, Origin, Patch,
+    PatchKind, Patches, ReadError, Receipt, ReceiptError, Record, Replica, Space, SpaceRef, StillOpen,
+    TakeBackError, Verified, Written,
 };
+pub use sync::Backoff;
+pub use sync::client::Direction;
+pub use wire::{ErrorCode, Limits};
 
 /// Runs the examples of the project's README.
 #[cfg(all(doctest, feature = "client"))]

@@ -13,24 +13,49 @@ use super::{COUNTER_NAME, Map, TIMESTAMP_NAME, Value};
 ///
 /// The entity itself is fine: read it through a type (or a `#[serde(default)]`) that fits, or as fields by name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("field `{path}`: {message}")]
+#[error("{}{message}", in_field_text(path))]
 pub struct DecodeError {
-    /// Where, from the entity's root: `brew.steps.2.seconds`. Empty for the entity itself.
+    /// Where, from the entity's root: `brews[3].grams`. A name that is no plain word is in quotes: `by_lot["a.b"]`. Empty for the
+    /// entity itself.
     pub path: String,
     /// What did not fit.
     pub message: String,
+}
+
+fn in_field_text(path: &str) -> String {
+    if path.is_empty() { String::new() } else { format!("field `{path}`: ") }
 }
 
 impl de::Error for DecodeError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         DecodeError { path: String::new(), message: message.to_string() }
     }
+
+    fn missing_field(field: &'static str) -> Self {
+        DecodeError::custom("it is missing").in_field(field)
+    }
 }
 
 impl DecodeError {
-    fn at(mut self, step: &str) -> DecodeError {
-        self.path = if self.path.is_empty() { step.to_owned() } else { format!("{step}.{}", self.path) };
-        self
+    /// The same error, seen from around the field.
+    fn in_field(self, name: &str) -> DecodeError {
+        let is_word = !name.is_empty() && !name.contains(|c: char| "[].\"".contains(c) || c.is_whitespace());
+        match is_word {
+            true => self.behind(name.to_owned()),
+            false => self.behind(format!("[{name:?}]")),
+        }
+    }
+
+    /// The same error, seen from around the list.
+    fn in_element(self, index: usize) -> DecodeError {
+        self.behind(format!("[{index}]"))
+    }
+
+    fn behind(self, mut step: String) -> DecodeError {
+        if !self.path.is_empty() && !self.path.starts_with('[') {
+            step.push('.');
+        }
+        DecodeError { path: step + &self.path, message: self.message }
     }
 }
 
@@ -251,7 +276,7 @@ impl<'de> de::SeqAccess<'de> for Items {
         let Some(value) = self.items.next() else { return Ok(None) };
         let index = self.index;
         self.index += 1;
-        seed.deserialize(FromValue(value)).map(Some).map_err(|error| error.at(&index.to_string()))
+        seed.deserialize(FromValue(value)).map(Some).map_err(|error| error.in_element(index))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -279,7 +304,7 @@ impl<'de> de::MapAccess<'de> for Fields {
         let Some((key, value)) = self.next.take() else {
             return Err(de::Error::custom("a value was asked for before its key"));
         };
-        seed.deserialize(FromValue(value)).map_err(|error| error.at(&key))
+        seed.deserialize(FromValue(value)).map_err(|error| error.in_field(&key))
     }
 }
 
@@ -433,7 +458,7 @@ mod tests {
         }
         let inner = Map::from([("a".to_owned(), Value::List(vec![Value::Int(1), Value::Int(300)]))]);
         let error = from_map::<Small>(Map::from([("inner".to_owned(), Value::Map(inner))])).unwrap_err();
-        assert_eq!(error.path, "inner.a.1");
+        assert_eq!(error.path, "inner.a[1]");
         let half =
             from_map::<BTreeMap<String, i32>>(Map::from([("n".to_owned(), Value::Float(0.5))])).unwrap_err();
         assert_eq!(half.path, "n");

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -5,7 +6,8 @@ use headwater_storage::{CollectionName, EntityId, SpaceId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::dynamic::{DynamicCollection, EntitySync, Records};
+use super::dynamic::{DynamicCollection, EntitySync, Records, revived, seen};
+use super::listed::{Listed, Misfit};
 use super::mutate::{Attempt, EntityEdit};
 use super::{EditError, ReadError, Receipt, Replica, Written};
 use crate::document::{EntityMeta, Genesis, Tombstone, View};
@@ -116,6 +118,66 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         }
     }
 
+    /// Adds an entity, or makes the one with this id equal to the one given, and restores it if it is deleted.
+    ///
+    /// Of an entity that exists, only what differs is written, as [`Collection::update`] does it: fields that `T` does not know stay,
+    /// and so does what another device changes meanwhile. An entity that does not fit `T` gets every field of `T`.
+    ///
+    /// # Errors
+    /// When the id belongs to another collection; otherwise see [`EditError`].
+    ///
+    /// ```
+    /// # use headwater::{EntityId, Replica};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Bag { name: String, grams: u32 }
+    /// # let directory = tempfile::tempdir()?;
+    /// # let bags = Replica::open(directory.path().join("r"))?.space("home").collection::<Bag>("coffee_bags")?;
+    /// let id = EntityId::from_bytes([7; 16]); // from an older store, say
+    /// bags.upsert(id, &Bag { name: "Guji".into(), grams: 250 })?;
+    /// let again = bags.upsert(id, &Bag { name: "Guji".into(), grams: 250 })?;
+    /// assert!(again.is_empty(), "it is so already");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn upsert(&self, id: EntityId, entity: &T) -> Result<Receipt, EditError> {
+        self.upsert_all([(id, entity)])
+    }
+
+    /// As [`Collection::upsert`], for several entities in one transaction: all or none. Of an id that comes twice, the last entity
+    /// counts.
+    ///
+    /// # Errors
+    /// As for [`Collection::upsert`].
+    pub fn upsert_all<'a>(
+        &self,
+        entities: impl IntoIterator<Item = (EntityId, &'a T)>,
+    ) -> Result<Receipt, EditError>
+    where
+        T: 'a,
+    {
+        let mut by_id = BTreeMap::new();
+        for (entity, value) in entities {
+            by_id.insert(entity, to_map(value)?);
+        }
+        self.write_planned(|| {
+            let mut edits = Vec::with_capacity(by_id.len());
+            for (entity, after) in &by_id {
+                let (entity, after) = (*entity, after.clone());
+                let base = self.entities.view(entity)?;
+                let before = match &base {
+                    None => Map::new(),
+                    Some(view) => match self.decode(entity, view.fields.clone()) {
+                        Ok(there) => to_map(&there)?,
+                        // What does not fit is replaced; what is unknown to `T` stays.
+                        Err(_) => seen(view, &after),
+                    },
+                };
+                let tombstone = revived(base.as_ref());
+                edits.push(EntityEdit { entity, base, before, after, tombstone });
+            }
+            Ok(edits)
+        })
+    }
+
     /// Reads an entity. `None` if there is none, or it is deleted.
     ///
     /// # Errors
@@ -125,6 +187,37 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
             Some(view) if view.is_live() => self.decode(id, view.fields).map(Some),
             _ => Ok(None),
         }
+    }
+
+    /// Whether there is such an entity, and it is not deleted. Its fields are not read, so one that does not fit `T` is there too.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn exists(&self, id: EntityId) -> Result<bool, ReadError> {
+        self.entities.exists(id)
+    }
+
+    /// How many entities there are that are not deleted: as many as [`Collection::list`] gives and reports together. Their fields are
+    /// not read.
+    ///
+    /// # Errors
+    /// When the store fails.
+    ///
+    /// ```
+    /// # use headwater::Replica;
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Bag { name: String }
+    /// # let directory = tempfile::tempdir()?;
+    /// # let bags = Replica::open(directory.path().join("r"))?.space("home").collection::<Bag>("coffee_bags")?;
+    /// let id = bags.insert(&Bag { name: "Guji".into() })?.id;
+    /// assert!(bags.exists(id)?);
+    /// assert_eq!(bags.count()?, 1);
+    /// bags.delete(id)?;
+    /// assert_eq!(bags.count()?, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn count(&self) -> Result<u64, ReadError> {
+        self.entities.count()
     }
 
     /// What is known of an entity beside its fields, deleted or not.
@@ -145,23 +238,21 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
 
     /// Changes an entity. Only what `edit` changed is written, so whatever another device changed meanwhile stays.
     ///
-    /// If another write comes between, the entity is read again and `edit` runs again on what is there now.
+    /// If another write comes between, the entity is read again and `edit` runs again on what is there now. Inside `edit`, a call
+    /// that writes to the same entity fails with [`EditError::Nested`]; other entities can be written there.
     ///
     /// # Errors
     /// When there is no such entity; otherwise see [`EditError`].
     pub fn update(&self, id: EntityId, mut edit: impl FnMut(&mut T)) -> Result<Receipt, EditError> {
-        loop {
+        let DynamicCollection { replica, space, .. } = &self.entities;
+        self.write_planned(|| {
             let view = self.entities.view(id)?.filter(View::is_live).ok_or(EditError::NotFound(id))?;
             let mut entity = self.decode(id, view.fields.clone())?;
             let before = to_map(&entity)?;
-            edit(&mut entity);
+            replica.updating(*space, id, || edit(&mut entity));
             let after = to_map(&entity)?;
-            let change =
-                EntityEdit { entity: id, base: Some(view), before, after, tombstone: Tombstone::Leave };
-            if let Attempt::Committed(receipt) = self.write(vec![change])? {
-                return Ok(receipt);
-            }
-        }
+            Ok(vec![EntityEdit { entity: id, base: Some(view), before, after, tombstone: Tombstone::Leave }])
+        })
     }
 
     /// Deletes an entity: it is marked, on every device, and can be restored.
@@ -180,19 +271,37 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         self.entities.restore(id)
     }
 
-    /// All entities that are not deleted, in ascending order of their ids, read a page at a time.
+    /// All entities that are not deleted, in ascending order of their ids, read a page at a time. One that does not fit `T`, or whose
+    /// row is damaged, gives an error in its place, and the next call goes on after it; only when the store fails there is nothing
+    /// after the error.
     pub fn iter(&self) -> impl Iterator<Item = Result<(EntityId, T), ReadError>> {
         let records = Records::new(self.entities.clone());
         records
             .map(|record| record.and_then(|record| Ok((record.id, self.decode(record.id, record.fields)?))))
     }
 
-    /// All entities that are not deleted.
+    /// All entities that are not deleted, in ascending order of their ids: those that fit `T`, and for each of the others its id and
+    /// why it does not. Another version of the app may have written those.
     ///
     /// # Errors
-    /// See [`ReadError`].
-    pub fn list(&self) -> Result<Vec<(EntityId, T)>, ReadError> {
-        self.iter().collect()
+    /// When the store fails.
+    pub fn list(&self) -> Result<Listed<T>, ReadError> {
+        let mut listed = Listed { entities: Vec::new(), misfits: Vec::new() };
+        for entity in self.iter() {
+            match entity {
+                Ok(entity) => listed.entities.push(entity),
+                Err(error) => listed.misfits.push(Misfit::try_from(error)?),
+            }
+        }
+        Ok(listed)
+    }
+
+    fn write_planned(
+        &self,
+        plan: impl FnMut() -> Result<Vec<EntityEdit>, EditError>,
+    ) -> Result<Receipt, EditError> {
+        let DynamicCollection { replica, space, name } = &self.entities;
+        replica.write_planned(*space, name, Some(&self.schema.genesis), plan)
     }
 
     fn write(&self, edits: Vec<EntityEdit>) -> Result<Attempt, EditError> {

@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use headwater_storage::{CollectionName, EntityId, SpaceId};
 
-use super::mutate::{Attempt, EntityEdit};
+use super::mutate::EntityEdit;
 use super::{EditError, ReadError, Receipt, Replica, Written};
 use crate::document::{EntityMeta, Tombstone, View};
 use crate::model::{Map, Timestamp};
@@ -67,7 +68,7 @@ impl DynamicCollection {
     /// See [`EditError`].
     pub fn insert(&self, fields: Map) -> Result<Written, EditError> {
         let id = self.replica.new_entity();
-        Ok(Written { id, receipt: self.upsert_all(vec![(id, fields)])? })
+        Ok(Written { id, receipt: self.upsert(id, fields)? })
     }
 
     /// Reads an entity. `None` if there is none, or it is deleted.
@@ -78,14 +79,53 @@ impl DynamicCollection {
         Ok(self.view(id)?.filter(View::is_live).map(|view| Record::new(id, view)))
     }
 
+    /// Whether there is such an entity, and it is not deleted. Its fields are not read.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    ///
+    /// ```
+    /// # use headwater::{EntityId, Map, Replica};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let bags = Replica::open(directory.path().join("r"))?.space("home").dynamic("coffee_bags")?;
+    /// let id = bags.insert(Map::from([("name".into(), "Guji".into())]))?.id;
+    /// assert!(bags.exists(id)? && !bags.exists(EntityId::from_bytes([1; 16]))?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn exists(&self, id: EntityId) -> Result<bool, ReadError> {
+        Ok(self.header(id)?.is_some_and(|view| view.is_live()))
+    }
+
+    /// How many entities there are that are not deleted. Their fields are not read. One whose row is damaged counts, as it is there:
+    /// [`DynamicCollection::iter`] tells which.
+    ///
+    /// # Errors
+    /// When the store fails.
+    ///
+    /// ```
+    /// # use headwater::{Map, Replica};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let bags = Replica::open(directory.path().join("r"))?.space("home").dynamic("coffee_bags")?;
+    /// let [guji, _kochere] = ["Guji", "Kochere"].map(|name| bags.insert(Map::from([("name".into(), name.into())])));
+    /// bags.delete(guji?.id)?;
+    /// assert_eq!(bags.count()?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn count(&self) -> Result<u64, ReadError> {
+        let mut count = 0;
+        for row in Rows::new(self.clone()) {
+            let (_, row) = row?;
+            count += u64::from(View::decode_header(&row).map_or(true, |view| view.is_live()));
+        }
+        Ok(count)
+    }
+
     /// What is known of an entity beside its fields, deleted or not.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub fn meta(&self, id: EntityId) -> Result<Option<EntityMeta>, ReadError> {
-        let Some(row) = self.replica.store().row(self.space, &self.name, id)? else { return Ok(None) };
-        let view = View::decode_header(&row).map_err(|error| ReadError::Damaged { entity: id, error })?;
-        Ok(view.exists().then(|| view.meta()))
+        Ok(self.header(id)?.filter(View::exists).map(|view| view.meta()))
     }
 
     /// How an entity stands towards the relay. `None` if there is no such entity.
@@ -124,6 +164,14 @@ impl DynamicCollection {
         })
     }
 
+    /// Adds an entity, or sets the given fields of the one that exists, and restores it if it is deleted.
+    ///
+    /// # Errors
+    /// When the id belongs to another collection; otherwise see [`EditError`].
+    pub fn upsert(&self, id: EntityId, fields: Map) -> Result<Receipt, EditError> {
+        self.upsert_all([(id, fields)])
+    }
+
     /// Adds the entities whose ids are new, and sets the given fields of those that exist (restoring deleted ones), all in one
     /// transaction.
     ///
@@ -138,21 +186,16 @@ impl DynamicCollection {
         for (entity, fields) in entities {
             by_id.entry(entity).or_default().extend(fields);
         }
-        loop {
+        self.replica.write_planned(self.space, &self.name, None, || {
             let mut edits = Vec::with_capacity(by_id.len());
             for (entity, fields) in &by_id {
                 let base = self.view(*entity)?;
                 let before = base.as_ref().map_or_else(Map::new, |view| seen(view, fields));
-                let tombstone = match base.as_ref().and_then(|view| view.deleted) {
-                    Some(_) => Tombstone::Remove,
-                    None => Tombstone::Leave,
-                };
+                let tombstone = revived(base.as_ref());
                 edits.push(EntityEdit { entity: *entity, base, before, after: fields.clone(), tombstone });
             }
-            if let Attempt::Committed(receipt) = self.replica.write(self.space, &self.name, None, edits)? {
-                return Ok(receipt);
-            }
-        }
+            Ok(edits)
+        })
     }
 
     /// Deletes an entity: it is marked, on every device, and can be restored.
@@ -177,7 +220,8 @@ impl DynamicCollection {
         })
     }
 
-    /// All entities that are not deleted, in ascending order of their ids, read a page at a time.
+    /// All entities that are not deleted, in ascending order of their ids, read a page at a time. One whose row is damaged gives an
+    /// error in its place, and the next call goes on after it; only when the store fails there is nothing after the error.
     pub fn iter(&self) -> impl Iterator<Item = Result<Record, ReadError>> + use<> {
         Records::new(self.clone())
     }
@@ -187,22 +231,23 @@ impl DynamicCollection {
         View::decode(&row).map(Some).map_err(|error| ReadError::Damaged { entity: id, error })
     }
 
+    /// As `view`, without its fields.
+    fn header(&self, id: EntityId) -> Result<Option<View>, ReadError> {
+        let Some(row) = self.replica.store().row(self.space, &self.name, id)? else { return Ok(None) };
+        View::decode_header(&row).map(Some).map_err(|error| ReadError::Damaged { entity: id, error })
+    }
+
     /// Repeats `plan` on what is there until no other write comes between.
     fn edit(
         &self,
         entity: EntityId,
         plan: impl Fn(&View) -> Option<(Map, Map, Tombstone)>,
     ) -> Result<Receipt, EditError> {
-        loop {
+        self.replica.write_planned(self.space, &self.name, None, || {
             let view = self.view(entity)?.filter(View::exists).ok_or(EditError::NotFound(entity))?;
             let (before, after, tombstone) = plan(&view).ok_or(EditError::NotFound(entity))?;
-            let edit = EntityEdit { entity, base: Some(view), before, after, tombstone };
-            if let Attempt::Committed(receipt) =
-                self.replica.write(self.space, &self.name, None, vec![edit])?
-            {
-                return Ok(receipt);
-            }
-        }
+            Ok(vec![EntityEdit { entity, base: Some(view), before, after, tombstone }])
+        })
     }
 }
 
@@ -212,8 +257,16 @@ impl Record {
     }
 }
 
+/// What makes an entity live again, if it is deleted.
+pub(super) fn revived(base: Option<&View>) -> Tombstone {
+    match base.and_then(|view| view.deleted) {
+        Some(_) => Tombstone::Remove,
+        None => Tombstone::Leave,
+    }
+}
+
 /// What is there now of the fields that are about to be set.
-fn seen(view: &View, fields: &Map) -> Map {
+pub(super) fn seen(view: &View, fields: &Map) -> Map {
     view.fields
         .iter()
         .filter(|(name, _)| fields.contains_key(*name))
@@ -222,16 +275,11 @@ fn seen(view: &View, fields: &Map) -> Map {
 }
 
 /// The live entities of a collection, a page at a time.
-pub(super) struct Records {
-    collection: DynamicCollection,
-    page: std::vec::IntoIter<(EntityId, bytes::Bytes)>,
-    after: Option<EntityId>,
-    is_done: bool,
-}
+pub(super) struct Records(Rows);
 
 impl Records {
     pub(super) fn new(collection: DynamicCollection) -> Records {
-        Records { collection, page: Vec::new().into_iter(), after: None, is_done: false }
+        Records(Rows::new(collection))
     }
 }
 
@@ -240,13 +288,41 @@ impl Iterator for Records {
 
     fn next(&mut self) -> Option<Result<Record, ReadError>> {
         loop {
+            let (entity, row) = match self.0.next()? {
+                Ok(row) => row,
+                Err(error) => return Some(Err(error)),
+            };
+            match View::decode(&row) {
+                Ok(view) if view.is_live() => return Some(Ok(Record::new(entity, view))),
+                Ok(_) => {}
+                Err(error) => return Some(Err(ReadError::Damaged { entity, error })),
+            }
+        }
+    }
+}
+
+/// The rows of a collection, deleted entities included, a page at a time. Ends with the first error.
+struct Rows {
+    collection: DynamicCollection,
+    page: std::vec::IntoIter<(EntityId, Bytes)>,
+    after: Option<EntityId>,
+    is_done: bool,
+}
+
+impl Rows {
+    fn new(collection: DynamicCollection) -> Rows {
+        Rows { collection, page: Vec::new().into_iter(), after: None, is_done: false }
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<(EntityId, Bytes), ReadError>;
+
+    fn next(&mut self) -> Option<Result<(EntityId, Bytes), ReadError>> {
+        loop {
             if let Some((entity, row)) = self.page.next() {
                 self.after = Some(entity);
-                match View::decode(&row) {
-                    Ok(view) if view.is_live() => return Some(Ok(Record::new(entity, view))),
-                    Ok(_) => continue,
-                    Err(error) => return Some(Err(ReadError::Damaged { entity, error })),
-                }
+                return Some(Ok((entity, row)));
             }
             if self.is_done {
                 return None;

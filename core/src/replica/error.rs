@@ -1,5 +1,6 @@
 use headwater_storage::{CommitError, EntityId, NameError, StoreError};
 
+use super::Replica;
 use crate::document::{ViewError, WriteError};
 use crate::ingest::IngestError;
 use crate::model::{DecodeError, EncodeError};
@@ -11,7 +12,7 @@ pub enum ReadError {
     /// The store failed; see [`StoreError`] for whether to open the replica again.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The entity does not fit the Rust type; read it with another type, or as fields.
+    /// The entity does not fit the Rust type: another version of the app wrote it, say. Read it with a type that fits, or as fields.
     #[error("entity {entity}: {error}")]
     Decode {
         /// Which entity.
@@ -42,6 +43,13 @@ pub enum EditError {
     /// One call names an entity twice; give each entity once.
     #[error("entity {0} is named twice in one write")]
     Twice(EntityId),
+    /// Other writes to this entity came between each time. Try again when they are fewer; do not wait inside an `update` for another
+    /// thread's edit of the same entity.
+    #[error("entity {0} was changed by others again and again while it was edited")]
+    Contended(EntityId),
+    /// The closure of an `update` edited its own entity by another call. Change the value that the closure is given instead.
+    #[error("entity {0} cannot be edited inside its own update: change the value that the update gives")]
+    Nested(EntityId),
     /// The collection's name is not one.
     #[error(transparent)]
     BadName(#[from] NameError),
@@ -79,6 +87,17 @@ impl From<StoreError> for EditError {
     fn from(error: StoreError) -> EditError {
         EditError::Read(ReadError::Store(error))
     }
+}
+
+/// A replica was not closed, because other handles hold it. Drop them, end its connections with `disconnect`, and close it again.
+#[derive(Debug, thiserror::Error)]
+#[error("the replica is still open: {others} other handles hold it")]
+#[non_exhaustive]
+pub struct StillOpen {
+    /// The handle that was to be closed.
+    pub replica: Replica,
+    /// How many others there were.
+    pub others: usize,
 }
 
 /// A merge that was not stored; it can be tried again. A change that is itself the problem is set aside instead.

@@ -9,6 +9,7 @@ mod compact;
 mod dynamic;
 mod error;
 mod judge;
+mod listed;
 mod merge;
 mod mutate;
 mod receipt;
@@ -31,13 +32,14 @@ pub use headwater_storage::{Direction, SetAside};
 
 pub use collection::Collection;
 pub use dynamic::{DynamicCollection, EntitySync, Record};
-pub use error::{EditError, MergeError, ReadError};
+pub use error::{EditError, MergeError, ReadError, StillOpen};
+pub use listed::{Listed, Misfit};
 pub use merge::{MergeRequest, Merged};
 pub use receipt::{Receipt, ReceiptError, Written};
 pub use salvage::{TakeBackError, Verified};
 pub use space::Space;
 pub use supply::EntityPosition;
-pub use watch::{Origin, Patch, PatchKind, Patches};
+pub use watch::{Missed, Origin, Patch, PatchKind, Patches};
 
 use cache::DocumentCache;
 use compact::{Background, Compaction};
@@ -178,6 +180,55 @@ impl Replica {
         Replica { background: None, inner: Arc::new(inner) }
     }
 
+    /// Closes the replica, if this is its last handle: work in the background has ended and the file is free when this returns, for
+    /// another process too. Dropping the last handle does the same, and says nothing if it was not the last.
+    ///
+    /// Everything that was made from a replica holds it: spaces, collections, receipts, and a connection until its `disconnect` has
+    /// returned.
+    ///
+    /// # Errors
+    /// When other handles are there. The replica stays open, and the error gives this handle back.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("journal.headwater");
+    /// # use headwater::Replica;
+    /// let replica = Replica::open(&path)?;
+    /// let home = replica.space("home");
+    /// let still_open = replica.close().unwrap_err();
+    /// assert_eq!(still_open.others, 1); // `home`
+    /// drop(home);
+    /// still_open.replica.close()?;
+    /// assert!(Replica::open(&path).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn close(self) -> Result<(), StillOpen> {
+        let Replica { background, inner } = self;
+        let background = match background.map(Arc::try_unwrap).transpose() {
+            Ok(background) => background,
+            Err(background) => {
+                let others = Arc::strong_count(&background).saturating_sub(1);
+                let replica = Replica { background: Some(background), inner };
+                return Err(StillOpen { replica, others });
+            }
+        };
+        let had_background = background.is_some();
+        // Waits for the thread behind it, which holds the replica too.
+        drop(background);
+        match Arc::try_unwrap(inner) {
+            Ok(inner) => {
+                drop(inner);
+                tracing::debug!("the replica is closed");
+                Ok(())
+            }
+            Err(inner) => {
+                let others = Arc::strong_count(&inner).saturating_sub(1);
+                let background = had_background.then(|| Arc::new(Background::start(Arc::clone(&inner))));
+                Err(StillOpen { replica: Replica { background, inner }, others })
+            }
+        }
+    }
+
     /// This device's permanent id. A copy of the file has the same one.
     pub fn device_id(&self) -> DeviceId {
         self.inner.store.device_id()
@@ -247,6 +298,12 @@ impl std::fmt::Debug for Replica {
 }
 
 /// A space's id, or a name that stands for one; see [`SpaceId::from_name`].
+///
+/// ```
+/// use headwater::{SpaceId, SpaceRef};
+/// let name = String::from("home");
+/// let _all_the_same: [SpaceRef; 4] = [SpaceId::from_name("home").into(), "home".into(), (&name).into(), name.into()];
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct SpaceRef(SpaceId);
 
@@ -259,6 +316,18 @@ impl From<SpaceId> for SpaceRef {
 impl From<&str> for SpaceRef {
     fn from(name: &str) -> SpaceRef {
         SpaceRef(SpaceId::from_name(name))
+    }
+}
+
+impl From<&String> for SpaceRef {
+    fn from(name: &String) -> SpaceRef {
+        SpaceRef::from(name.as_str())
+    }
+}
+
+impl From<String> for SpaceRef {
+    fn from(name: String) -> SpaceRef {
+        SpaceRef::from(name.as_str())
     }
 }
 

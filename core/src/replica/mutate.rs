@@ -1,7 +1,8 @@
 //! The one way in which local edits are made: difference, change, view row, outbox, in one transaction.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use headwater_storage::{
@@ -10,9 +11,18 @@ use headwater_storage::{
 };
 
 use super::watch::{Origin, Patch};
-use super::{EditError, ReadError, Receipt, Replica, new_actor};
+use super::{EditError, Inner, ReadError, Receipt, Replica, new_actor};
 use crate::document::{ACTOR_BYTES, Document, Genesis, LocalEdit, Tombstone, View, check_fields};
 use crate::model::Map;
+
+/// How often an edit is planned anew because another write came between. Somebody else gets through each time, so this many are
+/// only ever needed by an edit that waits for another one inside itself.
+const ATTEMPTS_MAX: usize = 1_000;
+
+thread_local! {
+    /// The entities whose `update` is running its closure on this thread.
+    static UPDATING: RefCell<Vec<(*const Inner, SpaceId, EntityId)>> = const { RefCell::new(Vec::new()) };
+}
 
 /// One entity's part of a write.
 pub(super) struct EntityEdit {
@@ -41,6 +51,44 @@ struct Prepared {
 }
 
 impl Replica {
+    /// Plans edits and makes them, again and again until no other write comes between the two.
+    pub(super) fn write_planned(
+        &self,
+        space: SpaceId,
+        collection: &CollectionName,
+        genesis: Option<&Genesis>,
+        mut plan: impl FnMut() -> Result<Vec<EntityEdit>, EditError>,
+    ) -> Result<Receipt, EditError> {
+        let mut first = None;
+        for _ in 0..ATTEMPTS_MAX {
+            let edits = plan()?;
+            first = edits.first().map(|edit| edit.entity);
+            if let Attempt::Committed(receipt) = self.write(space, collection, genesis, edits)? {
+                return Ok(receipt);
+            }
+        }
+        Err(EditError::Contended(first.unwrap_or(EntityId::from_bytes([0; 16]))))
+    }
+
+    /// Runs an app's closure, during which this thread must not write to the entity: that would make what the closure was given
+    /// outdated, so it would have to run again, and write again.
+    pub(super) fn updating<R>(&self, space: SpaceId, entity: EntityId, edit: impl FnOnce() -> R) -> R {
+        struct Leave;
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                UPDATING.with_borrow_mut(|updating| updating.truncate(updating.len().saturating_sub(1)));
+            }
+        }
+        UPDATING.with_borrow_mut(|updating| updating.push((Arc::as_ptr(&self.inner), space, entity)));
+        let _leave = Leave;
+        edit()
+    }
+
+    fn is_updating(&self, space: SpaceId, entity: EntityId) -> bool {
+        let this = (Arc::as_ptr(&self.inner), space, entity);
+        UPDATING.with_borrow(|updating| updating.contains(&this))
+    }
+
     /// Makes all `edits` in one durable transaction, or none.
     pub(super) fn write(
         &self,
@@ -49,6 +97,9 @@ impl Replica {
         genesis: Option<&Genesis>,
         edits: Vec<EntityEdit>,
     ) -> Result<Attempt, EditError> {
+        if let Some(edit) = edits.iter().find(|edit| self.is_updating(space, edit.entity)) {
+            return Err(EditError::Nested(edit.entity));
+        }
         let now_ms = self.now_ms();
         let mut documents = self.inner.documents.lock().unwrap_or_else(PoisonError::into_inner);
         let mut prepared = Vec::with_capacity(edits.len());

@@ -93,6 +93,7 @@ impl Patch {
 /// assert_eq!(patch.fields, ["name"]);
 /// ```
 #[derive(Debug)]
+#[must_use = "patches come only to a listener that is there when they are made: keep it, and call `next`"]
 pub struct Patches {
     receiver: broadcast::Receiver<Patch>,
 }

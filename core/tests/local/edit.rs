@@ -1,6 +1,6 @@
 //! One replica: what an edit does, and what it leaves alone.
 
-use headwater::{Counter, EditError, Keyed, Map, Origin, PatchKind, Replica, Text, Value};
+use headwater::{Counter, EditError, EntityId, Keyed, Map, Origin, PatchKind, Replica, Text, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::pair::{SPACE, replica};
@@ -159,7 +159,8 @@ fn an_edit_may_use_the_replica_and_other_threads_may_write() {
     let mut interfered = false;
     bags.update(id, |bag| {
         if !std::mem::replace(&mut interfered, true) {
-            bags.update(id, |inner| inner.brewed.increment(1)).unwrap();
+            bags.insert(&self::bag()).unwrap();
+            write_elsewhere(|| drop(bags.update(id, |inner| inner.brewed.increment(1)).unwrap()));
         }
         bag.brewed.increment(1);
     })
@@ -172,6 +173,100 @@ fn an_edit_may_use_the_replica_and_other_threads_may_write() {
         }
     });
     assert_eq!(bags.get(id).unwrap().unwrap().brewed.value(), 2 + 2 + 100);
+}
+
+#[test]
+fn an_update_that_edits_its_own_entity_is_told_so() {
+    // Would run for ever: each inner edit makes the outer one begin again.
+    let replica = replica();
+    let space = replica.space(SPACE);
+    let bags = space.collection::<Bag>("coffee_bags").unwrap();
+    let id = bags.insert(&bag()).unwrap().id;
+    let set = || space.dynamic("coffee_bags").unwrap().set(id, Map::from([("rating".into(), 1.into())]));
+    let mut refused = 0;
+    bags.update(id, |bag| {
+        let nested = [
+            bags.update(id, |inner| inner.rating += 1.0),
+            bags.upsert(id, &self::bag()),
+            bags.delete(id),
+            set(),
+        ];
+        for nested in nested {
+            assert!(matches!(nested, Err(EditError::Nested(entity)) if entity == id));
+            refused += 1;
+        }
+        bag.name = "Guji 2".into();
+    })
+    .unwrap();
+    assert_eq!((refused, bags.get(id).unwrap().unwrap().name), (4, "Guji 2".into()));
+    // The mark goes with the closure, also when that panics.
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        drop(bags.update(id, |_| panic!("the app's own")));
+    }));
+    assert!(panicked.is_err());
+    set().unwrap();
+}
+
+#[test]
+fn an_update_that_never_gets_through_ends() {
+    // Would run for ever where each run of the closure has another thread edit the entity.
+    let replica = replica();
+    let bags = replica.space(SPACE).collection::<Bag>("coffee_bags").unwrap();
+    let id = bags.insert(&bag()).unwrap().id;
+    let updated = bags.update(id, |bag| {
+        write_elsewhere(|| drop(bags.update(id, |inner| inner.brewed.increment(1)).unwrap()));
+        bag.brewed.increment(1);
+    });
+    assert!(matches!(updated, Err(EditError::Contended(entity)) if entity == id));
+}
+
+fn write_elsewhere(write: impl FnOnce() + Send) {
+    std::thread::scope(|scope| scope.spawn(write).join().unwrap());
+}
+
+#[test]
+fn an_upsert_adds_or_makes_equal() {
+    // Would overwrite what another version of the app keeps in the entity, or leave a deleted one deleted.
+    let replica = replica();
+    let space = replica.space(SPACE);
+    let bags = space.collection::<Bag>("coffee_bags").unwrap();
+    let id = EntityId::from_bytes([7; 16]);
+    assert!(!bags.exists(id).unwrap());
+    bags.upsert(id, &bag()).unwrap();
+    let fields = space.dynamic("coffee_bags").unwrap();
+    fields.set(id, Map::from([("lot".into(), "7".into())])).unwrap();
+    assert!(bags.upsert(id, &bag()).unwrap().is_empty(), "it is so already");
+    bags.delete(id).unwrap();
+    bags.upsert_all([(id, &bag()), (id, &Bag { name: "Guji 2".into(), ..bag() })]).unwrap();
+    assert_eq!(bags.get(id).unwrap().unwrap().name, "Guji 2");
+    assert_eq!(fields.get(id).unwrap().unwrap().fields["lot"].as_str(), Some("7"));
+    // One that does not fit is made to.
+    fields.set(id, Map::from([("name".into(), 7.into())])).unwrap();
+    assert!(bags.get(id).is_err());
+    bags.upsert(id, &bag()).unwrap();
+    assert_eq!(bags.get(id).unwrap(), Some(bag()));
+    let elsewhere = space.collection::<Bag>("lists").unwrap().upsert(id, &bag());
+    assert!(matches!(elsewhere, Err(EditError::Exists(entity)) if entity == id));
+}
+
+#[test]
+fn counting_needs_no_type_and_leaves_deleted_ones_out() {
+    // Would count what nobody sees, or fail for all because of one that does not fit.
+    let replica = replica();
+    let space = replica.space(SPACE);
+    let bags = space.collection::<Bag>("coffee_bags").unwrap();
+    // More than a page.
+    let ids: Vec<EntityId> = (0..600u128).map(|n| EntityId::from_bytes(n.to_be_bytes())).collect();
+    let bag = bag();
+    bags.insert_all(ids.iter().map(|id| (*id, &bag))).unwrap();
+    space.dynamic("coffee_bags").unwrap().set(ids[0], Map::from([("name".into(), 7.into())])).unwrap();
+    for id in &ids[100..150] {
+        bags.delete(*id).unwrap();
+    }
+    assert_eq!(bags.count().unwrap(), 550);
+    assert_eq!((bags.list().unwrap().len(), bags.list().unwrap().misfits.len()), (549, 1));
+    assert!(bags.exists(ids[0]).unwrap() && !bags.exists(ids[100]).unwrap());
+    assert_eq!(space.collection::<Bag>("lists").unwrap().count().unwrap(), 0);
 }
 
 #[test]

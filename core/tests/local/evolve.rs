@@ -1,6 +1,6 @@
 //! Versions of an app that know different fields live together.
 
-use headwater::{Map, Text, Value};
+use headwater::{EditError, EntityId, Map, ReadError, Text, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::pair::{SPACE, carry, exchange, replica};
@@ -124,4 +124,81 @@ fn a_set_type_in_another_order_does_not_touch_the_stored_list() {
     typed.update(id, |tagged| tagged.tags.retain(|tag| tag != "a")).unwrap();
     let tags = typed.get(id).unwrap().unwrap().tags;
     assert_eq!(tags.into_iter().collect::<Vec<_>>(), ["b", "c"]);
+}
+
+/// What a version of an app makes of roasts, and what a later one does.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Roast {
+    Light,
+    Dark,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum NewRoast {
+    Light,
+    Dark,
+    Custom { degrees: u16 },
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Brew<G, R> {
+    grams: G,
+    roast: R,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Log<G, R> {
+    name: String,
+    brews: Vec<Brew<G, R>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    follows: Option<EntityId>,
+}
+
+type OldLog = Log<u32, Roast>;
+type NewLog = Log<String, NewRoast>;
+
+#[test]
+fn an_old_version_lists_what_it_understands_and_names_the_rest() {
+    // Would show an empty screen to everybody who has not upgraded, because of one entity of somebody who has.
+    let replica = replica();
+    let space = replica.space(SPACE);
+    let (old, new) =
+        (space.collection::<OldLog>("logs").unwrap(), space.collection::<NewLog>("logs").unwrap());
+    let [readable, grams, variant, missing, last] = [1, 2, 3, 4, 5].map(|n| EntityId::from_bytes([n; 16]));
+    let first =
+        OldLog { name: "a".into(), brews: vec![Brew { grams: 15, roast: Roast::Light }], follows: None };
+    let of_new = NewLog {
+        name: "b".into(),
+        brews: vec![Brew { grams: "15 g".into(), roast: NewRoast::Dark }],
+        follows: Some(readable),
+    };
+    old.insert_all([(readable, &first), (last, &first)]).unwrap();
+    new.insert_with_id(grams, &of_new).unwrap();
+    let brew = |roast: Value| Value::Map(Map::from([("grams".into(), 15.into()), ("roast".into(), roast)]));
+    let custom = Map::from([("Custom".into(), Map::from([("degrees".into(), 210.into())]).into())]).into();
+    let with = |brews: Vec<Value>| Map::from([("brews".into(), brews.into())]);
+    let fields = space.dynamic("logs").unwrap();
+    fields.upsert(variant, with(vec![brew("Dark".into()), brew(custom)])).unwrap();
+    fields.set(variant, Map::from([("name".into(), "c".into())])).unwrap();
+    fields.upsert(missing, with(vec![brew("Dark".into())])).unwrap();
+
+    let listed = old.list().unwrap();
+    let ids: Vec<EntityId> = listed.iter().map(|(id, _)| *id).collect();
+    assert_eq!(ids, [readable, last]);
+    let misfits: Vec<_> = listed.misfits.iter().map(|misfit| (misfit.id, misfit.path().unwrap())).collect();
+    let expected = [(grams, "brews[0].grams"), (variant, "brews[1].roast"), (missing, "name")];
+    assert_eq!(misfits, expected);
+    assert!(listed.misfits[1].to_string().contains("Custom"), "{}", listed.misfits[1]);
+
+    // One by one they come in the same places, and reading goes on behind an error.
+    let kinds: Vec<bool> = old.iter().map(|entity| entity.is_ok()).collect();
+    assert_eq!(kinds, [true, false, false, false, true]);
+    assert_eq!(old.count().unwrap(), 5);
+    // What the old version cannot read is whole: the new one reads it, an id in a field included.
+    assert_eq!(new.get(grams).unwrap(), Some(of_new));
+    // An edit of a misfit is refused by name, too, and changes nothing.
+    assert!(matches!(
+        old.update(grams, |log| log.name.clear()),
+        Err(EditError::Read(ReadError::Decode { entity, error })) if entity == grams && error.path == "brews[0].grams"
+    ));
 }

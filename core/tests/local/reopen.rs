@@ -1,6 +1,6 @@
 //! What a replica keeps when it is closed, and when its file is copied.
 
-use headwater::{Counter, Replica};
+use headwater::{Counter, Map, Replica};
 use serde::{Deserialize, Serialize};
 
 use crate::pair::{SPACE, exchange};
@@ -26,6 +26,29 @@ fn everything_is_there_after_opening_again() {
     assert_eq!((replica.device_id(), replica.space(SPACE).pending().unwrap()), (device, pending));
     logs.update(id, |log| log.reps.increment(4)).unwrap();
     assert_eq!(logs.get(id).unwrap().unwrap().reps.value(), 5);
+}
+
+#[test]
+fn a_closed_replica_can_be_opened_at_once() {
+    // Would fail to open, now and then, because a snapshot is still being made in the background.
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.headwater");
+    let mut replica = Replica::open(&path).unwrap();
+    for round in 0..5 {
+        let notes = replica.space(SPACE).dynamic("notes").unwrap();
+        let note = notes.insert(Map::from([("text".into(), "hi".into())])).unwrap().id;
+        let text = "x".repeat(1_000);
+        for number in 0..40 {
+            notes.set(note, Map::from([("text".into(), format!("{number}{text}").into())])).unwrap();
+        }
+        // Whoever has a handle is told of, and the replica goes on.
+        let still_open = replica.close().unwrap_err();
+        assert_eq!(still_open.others, 1, "round {round}");
+        assert_eq!(notes.count().unwrap(), round + 1);
+        drop(notes);
+        still_open.replica.close().unwrap();
+        replica = Replica::open(&path).unwrap();
+    }
 }
 
 #[test]
