@@ -84,6 +84,31 @@ fn edits_of_two_devices_to_one_entity_both_arrive() {
 }
 
 #[test]
+fn a_log_says_what_happens_inside_and_nothing_of_what_is_in_the_entities() {
+    // Would leave whoever looks for a fault without a trace, or put people's data into logs.
+    let relay = Relay::start();
+    let (a, b) = (Terminal::new(), Terminal::new());
+    let sync = ["sync", "--relay", &relay.url];
+    let log_of = |terminal: &Terminal| {
+        let ran = terminal.command(&sync).env("RUST_LOG", "debug").output().unwrap();
+        assert!(ran.status.success());
+        String::from_utf8(ran.stderr).unwrap()
+    };
+    let secret = "bergamot-1739";
+    a.ok(&["put", "bags", &json!({ "name": secret, "notes": {"$text": secret} }).to_string()]);
+    let (pushing, pulling) = (log_of(&a), log_of(&b));
+    for line in ["connecting", "connected", "the space is open", "pushed", "a push was answered", "closing"] {
+        assert!(pushing.contains(line), "{line}: {pushing}");
+    }
+    for line in ["caught up", "merged", "the round is over", "pulled=1"] {
+        assert!(pulling.contains(line), "{line}: {pulling}");
+    }
+    assert!(!pushing.contains(secret) && !pulling.contains(secret));
+    drop(relay);
+    assert!(a.run(&sync).code == 1);
+}
+
+#[test]
 fn a_relay_that_cannot_be_reached_has_exit_code_1() {
     // Would let a script believe that its data is safe elsewhere.
     let terminal = Terminal::new();

@@ -1,11 +1,12 @@
-//! One connection: a socket, a session and a replica, and the bytes and calls between them.
+//! One attempt: a socket, a session and a replica, and the bytes and calls between them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use headwater_storage::{Position, SpaceId};
-use tokio::sync::{mpsc, oneshot, watch};
+use headwater_storage::{OutboxSeq, Position, SpaceId};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
@@ -16,8 +17,10 @@ use super::{Phase, Status, SyncError, SyncReport, Transport};
 use crate::model::Timestamp;
 use crate::replica::{MergeError, Replica};
 use crate::sync::Time;
-use crate::sync::client::{ClientConfig, ClientSession, CloseReason, Event, Input, Output, SessionState};
-use crate::wire::Retry;
+use crate::sync::client::{
+    ClientConfig, ClientSession, CloseReason, Event, Input, Output, SessionState, Tally,
+};
+use crate::wire::{ErrorCode, Retry};
 
 /// How long the rest of a closing connection may take.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
@@ -32,13 +35,17 @@ pub(super) enum Command {
     SyncNow(SyncAnswer),
 }
 
-/// Callers of `sync_now` that wait for a round to end.
+/// Callers of `sync_now` that wait for a round to end, and what they will be told. It outlives attempts.
 #[derive(Default)]
 pub(super) struct Waiting {
     /// (how many reports must have come, who waits)
     callers: Vec<(u64, SyncAnswer)>,
     reports: u64,
     is_round_running: bool,
+    /// What was done since the connection began, and told to nobody yet.
+    untold: Tally,
+    /// What was counted, and could be done again after a reconnect.
+    pub(super) counted: BTreeSet<(SpaceId, OutboxSeq)>,
 }
 
 impl Waiting {
@@ -57,11 +64,21 @@ impl Waiting {
         self.is_round_running = true;
     }
 
-    fn report(&mut self, report: Result<SyncReport, SyncError>) {
+    /// A round is over: whoever waited for it is told what was done since somebody was told last.
+    fn report(&mut self, failed: Option<(ErrorCode, String)>, bytes_sent: u64, bytes_received: u64) {
         self.reports += 1;
         let reports = self.reports;
+        let Tally { pushed, pulled, rejected } = self.untold;
+        let report = SyncReport { pushed, pulled, rejected, bytes_sent, bytes_received };
+        let answer_all = match failed {
+            Some((code, message)) => Err(SyncError::Incomplete { code, message, report }),
+            None => Ok(report),
+        };
         for (_, answer) in self.callers.extract_if(.., |(due, _)| *due <= reports) {
-            let _gone = answer.send(report.clone()).is_err();
+            // A caller that has given up was not told.
+            if answer.send(answer_all.clone()).is_ok() {
+                self.untold = Tally::default();
+            }
         }
         self.is_round_running = !self.callers.is_empty();
     }
@@ -79,6 +96,10 @@ pub(super) struct Driver {
     pub(super) url: RelayUrl,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) status: watch::Sender<Status>,
+    /// Told when the app says that the network is another one.
+    pub(super) network: Arc<Notify>,
+    /// When it was told so last while there was a connection.
+    pub(super) network_changed: Option<Instant>,
     pub(super) waiting: Waiting,
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: u64,
@@ -90,14 +111,31 @@ pub(super) enum Ended {
     Done,
     /// The relay asked to come back after this many milliseconds.
     ComeBack(u64),
+    /// The network changed before there was a connection: the attempt would have gone on in the old one.
+    NetworkChanged,
     /// The handle is gone.
     Dropped,
+}
+
+/// What holds for one session.
+struct Talk {
+    /// How long the socket may take for a write.
+    patience: Duration,
+    spaces: Vec<SpaceId>,
+    started: Instant,
+}
+
+impl Talk {
+    fn now(&self) -> Time {
+        Time::from_millis(self.started.elapsed().as_millis() as u64)
+    }
 }
 
 enum Happened {
     Received(Option<Result<Message, tokio_tungstenite::tungstenite::Error>>),
     Committed,
     Command(Option<Command>),
+    NetworkChanged,
     Timeout,
 }
 
@@ -109,32 +147,65 @@ impl Driver {
         connect_timeout: Duration,
         commands: &mut mpsc::Receiver<Command>,
     ) -> Result<Ended, SyncError> {
-        self.status.send_modify(|status| (status.phase, status.progress) = (Phase::Connecting, None));
-        let mut socket =
-            socket::connect(&self.url, &*self.transport, &config.limits, connect_timeout).await?;
-        let patience = Duration::from_millis(config.limits.dead_after_ms);
-        let spaces: Vec<SpaceId> = config.spaces.iter().map(|(space, _)| *space).collect();
-        let mut commits = self.replica.local_commits();
-        let started = Instant::now();
-        let now = || Time::from_millis(started.elapsed().as_millis() as u64);
+        let (url, transport, limits) = (self.url.clone(), Arc::clone(&self.transport), config.limits);
+        tracing::debug!(relay = %url, "connecting");
+        let connecting = socket::connect(&url, &*transport, &limits, connect_timeout);
+        tokio::pin!(connecting);
+        // The driver lives on while it connects: a caller is noted, and a handle that is gone ends it at once.
+        let mut socket = loop {
+            tokio::select! {
+                socket = &mut connecting => break socket?,
+                command = commands.recv() => match command {
+                    Some(Command::SyncNow(answer)) => self.waiting.add(answer),
+                    None => return Ok(Ended::Dropped),
+                },
+                () = self.network.notified() => return Ok(Ended::NetworkChanged),
+            }
+        };
+        tracing::debug!(relay = %url, "connected");
+        let talk = Talk {
+            patience: Duration::from_millis(config.limits.dead_after_ms),
+            spaces: config.spaces.iter().map(|(space, _)| *space).collect(),
+            started: Instant::now(),
+        };
         self.waiting.begin();
-        let mut session = ClientSession::new(config, now());
+        let mut session = ClientSession::new(config, talk.now());
+        let ended = self.talk(&talk, &mut session, &mut socket, commands).await;
+        self.keep_acknowledged(&mut session).await;
+        self.waiting.untold.add(session.unreported());
+        self.waiting.counted.clone_from(session.counted());
+        ended
+    }
+
+    /// Runs the session until it ends.
+    async fn talk(
+        &mut self,
+        talk: &Talk,
+        session: &mut ClientSession,
+        socket: &mut Socket,
+        commands: &mut mpsc::Receiver<Command>,
+    ) -> Result<Ended, SyncError> {
+        let started = talk.started;
+        let mut commits = self.replica.local_commits();
         loop {
-            if let Some(reason) = self.act(&mut session, &mut socket, patience, &now).await? {
+            if let Some(reason) = self.act(talk, session, socket).await? {
+                tracing::debug!(?reason, "closing");
                 let _closed = tokio::time::timeout(CLOSE_TIME, socket.close(None)).await.is_ok();
                 return ended(reason);
             }
-            let deadline = session.timeout().map(|at| started + Duration::from_millis(at.as_millis()));
+            let deadline =
+                session.timeout().and_then(|at| started.checked_add(Duration::from_millis(at.as_millis())));
             let happened = tokio::select! {
                 received = socket.next() => Happened::Received(received),
                 Ok(()) = commits.changed() => Happened::Committed,
                 command = commands.recv() => Happened::Command(command),
+                () = self.network.notified() => Happened::NetworkChanged,
                 () = tokio::time::sleep_until(deadline.unwrap_or(started)), if deadline.is_some() => Happened::Timeout,
             };
             match happened {
                 Happened::Received(Some(Ok(Message::Binary(frame)))) => {
                     self.bytes_received += frame.len() as u64;
-                    session.handle(now(), Input::Frame(&frame));
+                    session.handle(talk.now(), Input::Frame(&frame));
                 }
                 Happened::Received(Some(Ok(Message::Close(frame)))) => {
                     let reason =
@@ -149,19 +220,25 @@ impl Driver {
                     return Err(SyncError::ConnectionLost("the relay closed it".to_owned()));
                 }
                 Happened::Committed => {
-                    for space in &spaces {
-                        session.handle(now(), Input::LocalCommit { space: *space });
+                    for space in &talk.spaces {
+                        session.handle(talk.now(), Input::LocalCommit { space: *space });
                     }
                 }
                 Happened::Command(Some(Command::SyncNow(answer))) => {
                     self.waiting.add(answer);
-                    session.handle(now(), Input::SyncNow);
+                    session.handle(talk.now(), Input::SyncNow);
+                }
+                Happened::NetworkChanged => {
+                    tracing::debug!("the network changed: checking the connection");
+                    self.network_changed = Some(Instant::now());
+                    session.handle(talk.now(), Input::NetworkChanged);
                 }
                 Happened::Command(None) => {
+                    tracing::debug!("closing: the handle is gone");
                     let _closed = tokio::time::timeout(CLOSE_TIME, socket.close(None)).await.is_ok();
                     return Ok(Ended::Dropped);
                 }
-                Happened::Timeout => session.handle(now(), Input::Timeout),
+                Happened::Timeout => session.handle(talk.now(), Input::Timeout),
             }
         }
     }
@@ -169,11 +246,11 @@ impl Driver {
     /// Does everything that the session wants done by now, in its order.
     async fn act(
         &mut self,
+        talk: &Talk,
         session: &mut ClientSession,
         socket: &mut Socket,
-        patience: Duration,
-        now: &impl Fn() -> Time,
     ) -> Result<Option<CloseReason>, SyncError> {
+        let patience = talk.patience;
         let mut unflushed = false;
         while let Some(output) = session.poll() {
             // A call to the store takes about as long as a message to the relay: do both at once.
@@ -197,7 +274,7 @@ impl Driver {
                     return Ok(Some(reason));
                 }
                 call => match self.answer(call).await {
-                    Ok(Ok(Some(input))) => session.handle(now(), input),
+                    Ok(Ok(Some(input))) => session.handle(talk.now(), input),
                     Ok(Ok(None)) => {}
                     Ok(Err(error @ MergeError::Damaged)) => {
                         return Err(SyncError::Damaged(error.to_string()));
@@ -213,6 +290,18 @@ impl Driver {
         Ok(None)
     }
 
+    /// Does what still follows from acknowledgements that came: they hold, whether or not the socket takes anything.
+    async fn keep_acknowledged(&self, session: &mut ClientSession) {
+        while let Some(output) = session.poll() {
+            // Nothing that a merge has to come before is among these: the session keeps that back until the merge is done.
+            if matches!(output, Output::Acknowledge { .. }) && !matches!(self.answer(output).await, Ok(Ok(_)))
+            {
+                // They are pushed again, and acknowledged again.
+                return;
+            }
+        }
+    }
+
     /// What the replica says to a call. One that may wait for the disk, or takes long, has a thread of its own meanwhile.
     async fn answer(&self, call: Output) -> Result<Result<Option<Input<'static>>, MergeError>, JoinError> {
         let is_quick = match &call {
@@ -222,44 +311,55 @@ impl Driver {
         if is_quick {
             return Ok(self.replica.answer(call));
         }
-        let replica = self.replica.clone();
-        tokio::task::spawn_blocking(move || replica.answer(call)).await
+        let (replica, span) = (self.replica.clone(), tracing::Span::current());
+        tokio::task::spawn_blocking(move || span.in_scope(|| replica.answer(call))).await
     }
 
     fn tell(&mut self, event: Event) {
         let now_ms = self.replica.now_ms();
         match event {
-            Event::StateChanged(state) => self.status.send_modify(|status| {
-                status.phase = match state {
-                    SessionState::Connecting => Phase::Connecting,
+            Event::StateChanged(state) => {
+                tracing::debug!(?state, "the session's state");
+                let phase = match state {
+                    // The status says so already, or that this is not the first attempt.
+                    SessionState::Connecting => return,
                     SessionState::Syncing | SessionState::Waiting => Phase::Syncing,
                     SessionState::Blocked => Phase::Error,
                     SessionState::UpToDate => Phase::UpToDate,
                 };
-                if state == SessionState::UpToDate {
-                    (status.error, status.progress) = (None, None);
-                    status.last_synced = Some(Timestamp(now_ms as i64));
-                }
-            }),
-            Event::Progress { done, total, .. } => {
-                self.status.send_modify(|status| status.progress = Some(Progress { done, total }));
-            }
-            Event::Report { pushed, pulled, rejected, failed } => {
-                let (bytes_sent, bytes_received) = (self.bytes_sent, self.bytes_received);
-                let report = SyncReport { pushed, pulled, rejected, bytes_sent, bytes_received };
-                self.waiting.report(match failed {
-                    Some((code, message)) => Err(SyncError::Incomplete { code, message, report }),
-                    None => {
-                        self.status.send_modify(|status| status.last_synced = Some(Timestamp(now_ms as i64)));
-                        Ok(report)
+                self.set_status(|status| {
+                    (status.phase, status.next_attempt) = (phase, None);
+                    if phase == Phase::UpToDate {
+                        (status.error, status.progress) = (None, None);
+                        status.last_synced = Some(Timestamp(now_ms as i64));
                     }
                 });
             }
+            Event::Progress { space, done, total } => {
+                tracing::debug!(%space, done, total, "catching up");
+                self.set_status(|status| status.progress = Some(Progress { done, total }));
+            }
+            Event::Report { tally, failed } => {
+                if failed.is_none() {
+                    self.set_status(|status| status.last_synced = Some(Timestamp(now_ms as i64)));
+                }
+                self.waiting.untold.add(tally);
+                self.waiting.report(failed, self.bytes_sent, self.bytes_received);
+            }
             Event::Error { space, code, message, .. } => {
                 tracing::warn!(?space, %code, message, "the relay reports an error");
-                self.status.send_modify(|status| status.error = Some(message));
+                self.set_status(|status| status.error = Some(message));
             }
         }
+    }
+
+    /// Changes the status, and wakes those who wait for that only if it is another one then.
+    pub(super) fn set_status(&self, change: impl FnOnce(&mut Status)) {
+        self.status.send_if_modified(|status| {
+            let before = status.clone();
+            change(status);
+            *status != before
+        });
     }
 }
 

@@ -13,6 +13,14 @@ pub enum ConnectError {
         /// What is wrong with it.
         reason: String,
     },
+    /// An option has a value that cannot work; give it another one.
+    #[error("the option `{option}` {reason}")]
+    BadOption {
+        /// The name of the option.
+        option: &'static str,
+        /// What is wrong with its value.
+        reason: String,
+    },
     /// There is no tokio runtime here; call this from async code.
     #[error("there is no tokio runtime to connect in")]
     NoRuntime,

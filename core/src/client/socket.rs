@@ -1,3 +1,4 @@
+use std::fmt;
 use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -19,6 +20,13 @@ const DEFAULT_PORT: u16 = 80;
 /// Where a relay is, checked.
 #[derive(Clone, Debug)]
 pub(super) struct RelayUrl(Uri);
+
+impl fmt::Display for RelayUrl {
+    /// Without what may stand in front of the host: logs are no place for a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ws://{}:{}{}", self.0.host().unwrap_or_default(), self.port(), self.0.path())
+    }
+}
 
 impl RelayUrl {
     pub(super) fn parse(url: &str) -> Result<RelayUrl, ConnectError> {

@@ -6,6 +6,9 @@ use crate::model::Timestamp;
 /// let status = headwater::Status::default();
 /// assert_eq!(status.phase, headwater::Phase::Offline);
 /// ```
+///
+/// The first attempt shows as [`Phase::Connecting`]. Once one has failed, or a connection was lost, the phase stays
+/// [`Phase::Offline`] through all further attempts, with the error of the last one, until a relay answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
@@ -19,6 +22,8 @@ pub struct Status {
     pub progress: Option<Progress>,
     /// What went wrong last. Gone when both sides are even again.
     pub error: Option<String>,
+    /// When the next attempt to connect comes. `None` while there is a connection, or an attempt is under way.
+    pub next_attempt: Option<Timestamp>,
 }
 
 /// What a connection is about.
@@ -28,7 +33,7 @@ pub enum Phase {
     /// Not connected; the next attempt comes by itself.
     #[default]
     Offline,
-    /// Connecting.
+    /// The first attempt to connect is under way.
     Connecting,
     /// Changes are on their way.
     Syncing,
@@ -39,6 +44,10 @@ pub enum Phase {
 }
 
 /// How far a catch-up is, in changes.
+///
+/// ```
+/// assert_eq!(headwater::Progress { done: 1, total: 4 }.fraction(), 0.25);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Changes that came.
@@ -54,18 +63,23 @@ impl Progress {
     }
 }
 
-/// What one round did.
+/// What was done, as [`Connection::sync_now`](crate::Connection::sync_now) and [`Replica::sync`](crate::Replica::sync) tell it.
+///
+/// ```
+/// let report = headwater::SyncReport::default();
+/// assert_eq!((report.pushed, report.pulled), (0, 0));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SyncReport {
-    /// Changes that the relay has now.
+    /// Changes that went to the relay and that it has now. Each counts once, also when a reconnect pushes it again.
     pub pushed: u64,
     /// Changes that were new here.
     pub pulled: u64,
     /// Changes that one of the two sides did not take; see [`Space::set_aside`](crate::Space::set_aside).
     pub rejected: u64,
-    /// Bytes of frames sent on the connection so far.
+    /// Bytes of frames sent since the connection began, over all reconnects. Other than the changes, they are never reset.
     pub bytes_sent: u64,
-    /// Bytes of frames received on the connection so far.
+    /// Bytes of frames received since the connection began, in the same way.
     pub bytes_received: u64,
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use headwater_storage::{ChangeRecord, PayloadKind};
 
-use super::{EntityPosition, MergeError, MergeRequest, Replica};
+use super::{EntityPosition, MergeError, MergeRequest, Merged, Replica};
 use crate::sync::client::{Input, Output};
 use crate::wire::{HeadsEntry, MorePages, Retry};
 
@@ -30,6 +30,11 @@ impl Replica {
             Output::Merge { space, ticket, entries, position } => {
                 match self.merge(space, MergeRequest { records: entries, position }) {
                     Ok(merged) => {
+                        let Merged { applied, duplicates, set_aside } = merged;
+                        tracing::debug!(%space, applied, duplicates, set_aside, "merged");
+                        if set_aside > 0 {
+                            tracing::warn!(%space, set_aside, "changes that cannot be used here are set aside");
+                        }
                         Input::Merged { space, ticket, pulled: merged.applied, set_aside: merged.set_aside }
                     }
                     // Everything is merged; only another session can get what is missing.
@@ -40,6 +45,9 @@ impl Replica {
                 }
             }
             Output::Acknowledge { space, acknowledged, refused, position } => {
+                if !refused.is_empty() {
+                    tracing::warn!(%space, refused = refused.len(), "changes that the relay refuses are set aside");
+                }
                 self.acknowledge(space, acknowledged, refused, position)?;
                 return Ok(None);
             }

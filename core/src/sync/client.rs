@@ -13,20 +13,25 @@ mod push;
 mod round;
 mod space;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use headwater_storage::SpaceId;
+use headwater_storage::{OutboxSeq, SpaceId};
 
 use self::round::Round;
 use self::space::{Pull, Space};
 use super::Time;
-use super::heartbeat::{Beat, Heartbeat};
+use super::heartbeat::{Beat, CHECK_MS_MAX, Heartbeat};
 use crate::wire::{
     Bye, ByeReason, ErrorCode, ErrorFrame, Frame, Hello, Limits, Open, OpenMode, Ping, Pong, Retry, Seal,
     Severity, VERSIONS, Welcome,
 };
 
-pub use self::driver::{ClientConfig, CloseReason, Direction, Event, Input, Mode, Output, SessionState};
+pub use self::driver::{
+    ClientConfig, CloseReason, Direction, Event, Input, Mode, Output, SessionState, Tally,
+};
+
+/// The shortest time between pings, in milliseconds, that a relay can ask for: one that names zero would have this side do nothing else.
+const RELAY_PING_INTERVAL_MS_MIN: u64 = 1_000;
 
 /// The client's side of one connection, without sockets, clocks or stores.
 ///
@@ -57,6 +62,8 @@ pub struct ClientSession {
     receiving: Seal,
     state: SessionState,
     round: Round,
+    /// Entries that are still in the outbox, and whose push was counted.
+    counted: BTreeSet<(SpaceId, OutboxSeq)>,
     /// Bytes of pushes that were not acknowledged yet, with their seals.
     pushed_bytes: u64,
     pushes: u64,
@@ -86,7 +93,7 @@ impl Fatal {
 
 impl ClientSession {
     /// A session for a connection that was just made. Its first outputs are the frames to begin with.
-    pub fn new(config: ClientConfig, now: Time) -> Self {
+    pub fn new(mut config: ClientConfig, now: Time) -> Self {
         let limits = config.limits;
         let mut session = Self {
             phase: Phase::Greeting { until: now.after_ms(limits.authentication_ms_max) },
@@ -98,6 +105,7 @@ impl ClientSession {
             receiving: Seal::default(),
             state: SessionState::Connecting,
             round: Round::default(),
+            counted: std::mem::take(&mut config.counted),
             pushed_bytes: 0,
             pushes: 0,
             next_ticket: 0,
@@ -140,6 +148,10 @@ impl ClientSession {
                 self.sync_now();
                 Ok(())
             }
+            Input::NetworkChanged => {
+                self.check_connection(now);
+                Ok(())
+            }
             Input::EntityLoaded { space, entity, collection, changes } => {
                 self.entity_loaded(space, entity, collection, changes);
                 Ok(())
@@ -175,6 +187,17 @@ impl ClientSession {
     /// What the session is about.
     pub fn state(&self) -> SessionState {
         self.state
+    }
+
+    /// The entries of the outbox whose push was counted, here or before, and that are still there: for the config of the session
+    /// after this one.
+    pub fn counted(&self) -> &BTreeSet<(SpaceId, OutboxSeq)> {
+        &self.counted
+    }
+
+    /// What was done since the last [`Event::Report`].
+    pub fn unreported(&self) -> Tally {
+        self.round.tally
     }
 
     fn begin(&mut self) {
@@ -224,7 +247,10 @@ impl ClientSession {
                 self.transmit(&Frame::Pong(Pong { nonce: ping.nonce }));
                 Ok(())
             }
-            (Frame::Pong(_), _) => Ok(()),
+            (Frame::Pong(pong), _) => {
+                self.heartbeat.answered(pong.nonce);
+                Ok(())
+            }
             (Frame::Error(error), _) => {
                 self.refused(now, error);
                 Ok(())
@@ -255,8 +281,15 @@ impl ClientSession {
         }
         let limits = self.limits.agreed_with(&welcome.limits);
         self.limits = limits.map_err(|error| Fatal::new(error.code(), error.to_string()))?;
-        self.heartbeat = Heartbeat::new(now, welcome.limits.ping_interval_ms, welcome.limits.dead_after_ms);
+        let Limits { ping_interval_ms, dead_after_ms, .. } = self.config.limits;
+        self.heartbeat = Heartbeat::new(
+            now,
+            ping_interval_ms.min(welcome.limits.ping_interval_ms.max(RELAY_PING_INTERVAL_MS_MIN)),
+            dead_after_ms.min(welcome.limits.dead_after_ms.max(2 * RELAY_PING_INTERVAL_MS_MIN)),
+        );
         self.phase = Phase::Ready;
+        let Welcome { version, relay_name, relay_version, .. } = welcome;
+        tracing::debug!(version, relay_name, relay_version, "welcomed by the relay");
         Ok(())
     }
 
@@ -279,6 +312,16 @@ impl ClientSession {
             }
         }
         self.error(error.space, error.code, error.message, retry);
+    }
+
+    /// There is a reason to doubt the connection: it must show soon that it lives.
+    fn check_connection(&mut self, now: Time) {
+        if let Phase::Greeting { until } = &mut self.phase {
+            *until = (*until).min(now.after_ms(CHECK_MS_MAX));
+        } else {
+            let nonce = self.heartbeat.check(now);
+            self.transmit(&Frame::Ping(Ping { nonce }));
+        }
     }
 
     fn handle_timeout(&mut self, now: Time) {

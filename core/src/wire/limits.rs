@@ -24,9 +24,11 @@ pub struct Limits {
     pub hello_bytes_max: u64,
     /// The time for the first frame, in milliseconds. Not negotiated.
     pub authentication_ms_max: u64,
-    /// The time without anything received after which a `Ping` goes out, in milliseconds. The relay's value holds.
+    /// The time without anything received after which a `Ping` goes out, in milliseconds. A client takes the smaller of its own value
+    /// and the relay's.
     pub ping_interval_ms: u64,
-    /// The time without anything received after which the connection counts as lost, in milliseconds. The relay's value holds.
+    /// The time without anything received after which the connection counts as lost, in milliseconds. A client takes the smaller of
+    /// its own value and the relay's.
     pub dead_after_ms: u64,
     /// One frame with its seal, in bytes: one message of the socket.
     pub frame_bytes_max: u64,

@@ -388,7 +388,7 @@ impl Pair {
 
     pub(crate) fn report(&self) -> Option<(u64, u64, u64)> {
         self.events.iter().rev().find_map(|event| match event {
-            Event::Report { pushed, pulled, rejected, .. } => Some((*pushed, *pulled, *rejected)),
+            Event::Report { tally, .. } => Some((tally.pushed, tally.pulled, tally.rejected)),
             _ => None,
         })
     }

@@ -3,10 +3,11 @@
 use automerge::transaction::Transactable;
 use automerge::{ActorId, Automerge, ROOT};
 use headwater::sync::client::Event;
+use headwater::sync::relay::RelayConfig;
 use headwater::wire::Frame;
 use headwater_storage::{ChangeHash, ChangeRecord, CollectionName, PayloadKind};
 
-use crate::pair::{FakeReplica, Pair, append, change, entity, new_feed};
+use crate::pair::{FakeReplica, Pair, append, change, client_config, entity, new_feed};
 
 /// A document with its changes, one field each.
 struct Doc {
@@ -241,4 +242,40 @@ fn what_no_watermark_covers_yet_is_pushed_again_to_a_restored_relay() {
     pair.run();
     pair.assert_even();
     assert_eq!(pair.feed_rows().len(), 2);
+}
+
+/// Would go wrong: an app that adds up its reports counts a change twice that a comparison pushed and the outbox still has, or one
+/// that was acknowledged, and pushed again after a reconnect.
+#[test]
+fn every_push_counts_once() {
+    let mut replica = FakeReplica::default();
+    replica.write(change(1, 0));
+    let mut pair = Pair::new(new_feed(), replica);
+    pair.run();
+    assert_eq!(pair.report(), Some((1, 0, 0)));
+    // A relay that is new: the comparison pushes both, and one of them waits in the outbox too.
+    pair.feed = new_feed();
+    pair.reconnect();
+    pair.replica.write(change(2, 0));
+    pair.run();
+    assert_eq!(pair.report(), Some((2, 0, 0)));
+    pair.assert_even();
+
+    // Acknowledged and counted while the pull fails, so that it stays in the outbox, and acknowledged again by the next session.
+    let feed = new_feed();
+    append(&feed, 5, vec![change(3, 0)]);
+    let mut replica = FakeReplica::default();
+    replica.write(change(4, 0));
+    let mut pair = Pair::new(feed.clone(), replica);
+    pair.faults.merges_fail = true;
+    pair.run();
+    assert_eq!((pair.report(), pair.replica.outbox.len()), (Some((1, 0, 0)), 1));
+    let replica = std::mem::take(&mut pair.replica);
+    let mut config = client_config(&replica);
+    config.counted.clone_from(pair.client.counted());
+    let mut pair = Pair::with(feed, replica, config, RelayConfig::default());
+    pair.run();
+    pair.assert_even();
+    assert_eq!(pair.report(), Some((0, 1, 0)));
+    assert!(pair.client.counted().is_empty(), "what has left the outbox is forgotten");
 }

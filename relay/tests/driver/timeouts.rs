@@ -1,5 +1,7 @@
 //! Connections on which one side has nothing to say, or does not listen.
 
+use std::time::Duration;
+
 use crate::seeds::each_seed;
 use crate::world::{BACKOFF_MS_MAX, SLACK_MS, World};
 
@@ -36,7 +38,9 @@ fn a_client_that_stops_reading_is_closed_and_catches_up_later() {
             config.session.limits.ping_interval_ms = 60_000;
             config.session.limits.dead_after_ms = 180_000;
         });
-        (0..2).for_each(|_| world.add_device(|_| ()));
+        (0..2).for_each(|_| {
+            world.add_device(|options| options.silence_timeout = Duration::from_secs(180));
+        });
         world.until("all are connected", 10_000, World::is_up_to_date);
         world.devices[1].eye.set_deaf(true);
         let deadline_ms = world.now_ms() + 60_000;

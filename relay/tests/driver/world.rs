@@ -23,7 +23,7 @@ use crate::seeds::Dice;
 pub(crate) const SPACE: &str = "home";
 pub(crate) const RELAY: &str = "relay";
 
-/// The heartbeats of most tests, in milliseconds. The relay's values hold.
+/// The heartbeats of most tests, in milliseconds, on both sides.
 pub(crate) const PING_MS: u64 = 1_000;
 pub(crate) const DEAD_MS: u64 = 3_000;
 
@@ -149,7 +149,7 @@ impl World {
         options.backoff = Backoff::new(200, BACKOFF_MS_MAX);
         options.connect_timeout = Duration::from_secs(3);
         options.transport = Arc::new(net);
-        options.limits.dead_after_ms = DEAD_MS;
+        options.silence_timeout = Duration::from_millis(DEAD_MS);
         change(&mut options);
         let connection = Rc::new(RefCell::new(None));
         let device = Device {

@@ -10,14 +10,20 @@ mod fan_out;
 mod hostile;
 mod opening;
 mod project;
+#[allow(dead_code, reason = "what else it can do is for the tests of cuts")]
+#[path = "../support/proxy.rs"]
+mod proxy;
 mod quarantine;
 mod raw;
 mod reconnect;
 mod refused;
+mod reports;
 mod restore;
 mod running;
 mod serving;
+mod silence;
 mod snapshot;
 mod sniffer;
+mod status;
 mod stopping;
 mod sync;

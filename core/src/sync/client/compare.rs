@@ -161,13 +161,16 @@ impl ClientSession {
         for result in &ack.results {
             match result {
                 AckResult::Accepted(seq) => {
-                    self.round.pushed += 1;
+                    self.round.tally.pushed += 1;
+                    if let Some(space) = self.spaces.get_mut(index) {
+                        space.compared.add(*seq);
+                    }
                     last = last.max(*seq);
                 }
                 AckResult::Duplicate(seq) => last = last.max(*seq),
                 // A change whose dependencies were refused for good will lack them for good.
                 AckResult::Refused { code: ErrorCode::MissingDeps, .. }
-                | AckResult::Refused { retry: Retry::Never, .. } => self.round.rejected += 1,
+                | AckResult::Refused { retry: Retry::Never, .. } => self.round.tally.rejected += 1,
                 AckResult::Refused { .. } => incomplete = true,
             }
         }

@@ -1,5 +1,7 @@
 //! What a client's session and the driver around it say to each other.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use headwater_storage::{
     ChangeRecord, CollectionName, DeviceId, EntityId, OutboxEntry, OutboxSeq, Position, Refusal, SpaceId,
@@ -41,6 +43,8 @@ pub struct ClientConfig {
     pub push_changes_max: Option<u64>,
     /// When to try again what failed for a reason that can pass, in milliseconds.
     pub retry_after_ms: u64,
+    /// What [`ClientSession::counted`] said at the end of the session before this one, so that nothing is counted in both.
+    pub counted: BTreeSet<(SpaceId, OutboxSeq)>,
 }
 
 impl ClientConfig {
@@ -57,6 +61,7 @@ impl ClientConfig {
             direction: Direction::Both,
             push_changes_max: None,
             retry_after_ms: 10_000,
+            counted: BTreeSet::new(),
         }
     }
 }
@@ -124,6 +129,8 @@ pub enum Input<'a> {
     },
     /// Make sure that both sides are even, and report.
     SyncNow,
+    /// The network is another one now, so the connection may lead nowhere: find out soon.
+    NetworkChanged,
     /// The answer to [`Output::LoadEntity`].
     EntityLoaded {
         /// The space.
@@ -228,12 +235,8 @@ pub enum Event {
     },
     /// A round is over: both sides are even, apart from what is reported as rejected or failed.
     Report {
-        /// Changes that the relay has now.
-        pushed: u64,
-        /// Changes that were new here.
-        pulled: u64,
-        /// Changes that one of the two sides did not take.
-        rejected: u64,
+        /// What was done since the last report.
+        tally: Tally,
         /// The first [`Event::Error`] of the round, if there was one: the two sides are not even.
         failed: Option<(ErrorCode, String)>,
     },
@@ -248,6 +251,33 @@ pub enum Event {
         /// Whether it will be tried again.
         retry: Retry,
     },
+}
+
+/// What a session did, in changes.
+///
+/// ```
+/// use headwater::sync::client::Tally;
+/// let mut tally = Tally { pushed: 1, ..Tally::default() };
+/// tally.add(Tally { pushed: 2, pulled: 3, rejected: 0 });
+/// assert_eq!(tally, Tally { pushed: 3, pulled: 3, rejected: 0 });
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Changes that went to the relay and that it has now. Each counts once, also when a reconnect pushes it again.
+    pub pushed: u64,
+    /// Changes that were new here.
+    pub pulled: u64,
+    /// Changes that one of the two sides did not take.
+    pub rejected: u64,
+}
+
+impl Tally {
+    /// Counts what `other` counted, too.
+    pub fn add(&mut self, other: Tally) {
+        self.pushed = self.pushed.saturating_add(other.pushed);
+        self.pulled = self.pulled.saturating_add(other.pulled);
+        self.rejected = self.rejected.saturating_add(other.rejected);
+    }
 }
 
 /// What a session is about.

@@ -28,6 +28,8 @@ impl ClientSession {
             return Ok(());
         }
         let behind = opened.head.map_or(Seq::ZERO, |head| head.seq) > space.seq();
+        let head = opened.head.map_or(0, |head| head.seq.get());
+        tracing::debug!(space = %space.id, standing = ?opened.standing, here = space.seq().get(), head, "the space is open");
         space.pull = match opened.standing {
             OpenedStanding::Resume if self.config.direction == super::Direction::Push => Pull::Current,
             OpenedStanding::Resume if behind || space.position.cursor.is_some() => Pull::CatchingUp,
@@ -35,6 +37,7 @@ impl ClientSession {
             // A cursor without a watermark means that something was pushed to another feed.
             OpenedStanding::Empty if space.position == Position::default() => Pull::Current,
             OpenedStanding::Empty | OpenedStanding::Reconcile | OpenedStanding::Refused => {
+                tracing::debug!(space = %space.id, "the feed is another one: comparing heads");
                 space.push.restart = true;
                 Pull::Comparing(Box::new(Compare::new(opened.head)))
             }
@@ -86,6 +89,7 @@ impl ClientSession {
                 total: space.caught_up + changes.remaining,
             };
             if changes.part == Part::LastPage {
+                tracing::debug!(space = %id, changes = space.caught_up, "caught up");
                 space.pull = Pull::Current;
                 space.caught_up = 0;
             } else {
@@ -156,6 +160,9 @@ impl ClientSession {
                     if let Some(position) = &position {
                         space.stored = position.clone();
                     }
+                    for entry in &acknowledged {
+                        self.counted.remove(&(space.id, *entry));
+                    }
                     let output = Output::Acknowledge { space: space.id, acknowledged, refused, position };
                     self.outputs.push_back(output);
                 }
@@ -180,12 +187,13 @@ impl ClientSession {
         let Some(index) = self.space_index(id) else { return };
         let Some(space) = self.spaces.get_mut(index) else { return };
         let Some(merging) = space.merging.take_if(|merging| merging.ticket == ticket) else { return };
-        self.round.pulled += pulled;
-        self.round.rejected += set_aside;
+        self.round.tally.pulled += pulled;
+        self.round.tally.rejected += set_aside;
         if let Some(position) = merging.position {
             space.stored = position;
         }
         if merging.step == Step::CompareEnd {
+            tracing::debug!(space = %id, "the comparison with the relay is over");
             self.work_on(index);
             self.open(index);
             return;
@@ -232,6 +240,7 @@ impl ClientSession {
         });
         space.position = space.stored.clone();
         space.push.restart = true;
+        tracing::warn!(space = %id, reason, "a merge failed");
         self.pull_refused(now, index, retry, None);
         self.error(Some(id), ErrorCode::StoreUnavailable, reason, retry);
         self.work_on(index);

@@ -71,7 +71,7 @@ impl ClientSession {
             space.round.push_to = Some(space.push.read_to);
         }
         if !refused.is_empty() {
-            self.round.rejected += refused.len() as u64;
+            self.round.tally.rejected += refused.len() as u64;
             self.queue(index, Work::Acknowledge { acknowledged: Vec::new(), refused, position: None });
         }
     }
@@ -115,6 +115,10 @@ impl ClientSession {
             match result {
                 AckResult::Accepted(at) | AckResult::Duplicate(at) => {
                     pushed += 1;
+                    // What a comparison pushed is counted, and so is what was acknowledged before and stayed in the outbox.
+                    if self.counted.insert((space.id, seq)) && !space.compared.contains(at) {
+                        self.round.tally.pushed += 1;
+                    }
                     if holds { space.push.held.push((seq, at)) } else { acknowledged.push(seq) }
                 }
                 AckResult::Refused { .. } if cfg!(bug = "refused-counts-as-accepted") => {
@@ -126,7 +130,7 @@ impl ClientSession {
                 AckResult::Refused { code, retry: Retry::Later, message } => {
                     if code == ErrorCode::MissingDeps {
                         // A change whose dependencies were refused for good will lack them for good.
-                        self.round.rejected += 1;
+                        self.round.tally.rejected += 1;
                     } else {
                         refused_for_now.get_or_insert((code, message));
                     }
@@ -146,8 +150,11 @@ impl ClientSession {
             position = Some(space.position.clone());
         }
         acknowledged.extend(space.covered());
-        self.round.pushed += pushed;
-        self.round.rejected += refused.len() as u64;
+        self.round.tally.rejected += refused.len() as u64;
+        tracing::debug!(
+            space = %ack.space, push = ack.push_id, acknowledged = pushed, refused = refused.len(),
+            later = refused_for_now.is_some(), "a push was answered"
+        );
         if let Some((code, message)) = refused_for_now {
             self.error(Some(ack.space), code, message, Retry::Later);
         }
@@ -173,8 +180,10 @@ impl ClientSession {
         }
         self.next_push_id += 1;
         let push_id = self.next_push_id;
+        let changes = entries.len();
         let push = Frame::Push(crate::wire::Push { space, push_id, entries });
         let frame_bytes = self.transmit_encoded(&push.encode());
+        tracing::debug!(%space, push = push_id, changes, bytes = frame_bytes, "pushed");
         self.pushed_bytes += frame_bytes;
         self.pushes += 1;
         if let Some(space) = self.spaces.get_mut(index) {

@@ -3,7 +3,7 @@
 use headwater_storage::Seq;
 
 use super::space::{Pull, Space, SpaceRound};
-use super::{ClientSession, Direction, Event, Mode, Phase, SessionState};
+use super::{ClientSession, Direction, Event, Mode, Phase, SessionState, Tally};
 use crate::wire::{ErrorCode, Frame, Head, Probe};
 
 /// The round that is under way, and what it has done so far.
@@ -12,16 +12,14 @@ pub(super) struct Round {
     pub(super) running: bool,
     /// Another round was called for after this one.
     pub(super) again: bool,
-    pub(super) pushed: u64,
-    pub(super) pulled: u64,
-    pub(super) rejected: u64,
+    pub(super) tally: Tally,
     /// The first error.
     pub(super) failed: Option<(ErrorCode, String)>,
 }
 
 impl Default for Round {
     fn default() -> Self {
-        Self { running: true, again: false, pushed: 0, pulled: 0, rejected: 0, failed: None }
+        Self { running: true, again: false, tally: Tally::default(), failed: None }
     }
 }
 
@@ -56,7 +54,7 @@ impl ClientSession {
         if !self.spaces.iter().all(|space| space.is_even(direction)) {
             return false;
         }
-        let Round { again, pushed, pulled, rejected, failed, .. } = std::mem::take(&mut self.round);
+        let Round { again, tally, failed, .. } = std::mem::take(&mut self.round);
         self.round.running = false;
         for space in &mut self.spaces {
             space.round = SpaceRound::default();
@@ -65,7 +63,9 @@ impl ClientSession {
             // Before the report: whoever waits for that looks at the state next.
             self.tell_state();
         }
-        self.event(Event::Report { pushed, pulled, rejected, failed });
+        let Tally { pushed, pulled, rejected } = tally;
+        tracing::debug!(pushed, pulled, rejected, failed = failed.is_some(), "the round is over");
+        self.event(Event::Report { tally, failed });
         if again {
             self.sync_now();
         } else if self.config.mode == Mode::Once {

@@ -26,6 +26,8 @@ pub(super) struct Space {
     pub(super) seen: SeenFrames,
     /// Positions below this are not stored: what was pushed in a comparison lies up to here, and must be covered with them.
     pub(super) store_from: Seq,
+    /// Where in the feed the changes are that a comparison pushed.
+    pub(super) compared: Seqs,
     /// Changes that came in this catch-up.
     pub(super) caught_up: u64,
     pub(super) push: Push,
@@ -154,6 +156,28 @@ pub(super) enum Pushed {
     Compared(Vec<headwater_storage::EntityId>),
 }
 
+/// Places in a feed, as runs of neighbours: what one push brings lies side by side.
+#[derive(Debug, Default)]
+pub(super) struct Seqs {
+    /// first -> last
+    runs: BTreeMap<Seq, Seq>,
+}
+
+impl Seqs {
+    pub(super) fn add(&mut self, seq: Seq) {
+        match self.runs.range_mut(..=seq).next_back() {
+            Some((_, last)) if seq <= last.next() => *last = seq.max(*last),
+            _ => {
+                self.runs.insert(seq, seq);
+            }
+        }
+    }
+
+    pub(super) fn contains(&self, seq: Seq) -> bool {
+        self.runs.range(..=seq).next_back().is_some_and(|(_, last)| seq <= *last)
+    }
+}
+
 /// How far a space is in the current round.
 #[derive(Debug, Default)]
 pub(super) struct SpaceRound {
@@ -177,6 +201,7 @@ impl Space {
             merging: None,
             seen: SeenFrames::default(),
             store_from: Seq::ZERO,
+            compared: Seqs::default(),
             caught_up: 0,
             push: Push { allowance, ..Push::default() },
             round: SpaceRound::default(),
