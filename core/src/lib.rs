@@ -55,9 +55,9 @@ pub use model::{
     Counter, DecodeError, EncodeError, IdField, KeyField, Keyed, Map, Splice, Text, Timestamp, Value,
 };
 pub use replica::{
-    Collection, DynamicCollection, EditError, EntitySync, Environment, Listed, Misfit, Missed, Origin, Patch,
-    PatchKind, Patches, ReadError, Receipt, ReceiptError, Record, Replica, Space, SpaceRef, StillOpen,
-    TakeBackError, Verified, Written,
+    AsideCause, Collection, DynamicCollection, EditError, EntitySync, Environment, Listed, Misfit, Missed,
+    Origin, Patch, PatchKind, Patches, ReadError, Receipt, ReceiptError, Record, Replica, Space, SpaceRef,
+    StillOpen, TakeBackError, Verified, Written,
 };
 pub use sync::Backoff;
 pub use sync::client::Direction;

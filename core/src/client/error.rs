@@ -73,6 +73,7 @@ pub enum SyncError {
 
 impl SyncError {
     /// Whether the same call can work later without anything being changed.
+    #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
             SyncError::Unreachable(_)

@@ -58,6 +58,7 @@ pub struct Progress {
 
 impl Progress {
     /// From 0.0 to 1.0.
+    #[must_use]
     pub fn fraction(self) -> f64 {
         if self.total == 0 { 1.0 } else { (self.done as f64 / self.total as f64).min(1.0) }
     }

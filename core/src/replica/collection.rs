@@ -67,6 +67,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     }
 
     /// The same collection as fields by name.
+    #[must_use]
     pub fn as_dynamic(&self) -> &DynamicCollection {
         &self.entities
     }

@@ -58,6 +58,7 @@ impl DynamicCollection {
     }
 
     /// The collection's name.
+    #[must_use]
     pub fn name(&self) -> &CollectionName {
         &self.name
     }

@@ -8,7 +8,7 @@ use super::ReadError;
 /// The entities of a collection: those that can be read as `T`, and what became of the others. Reads as the slice of the first.
 ///
 /// ```
-/// use headwater::{Map, Replica};
+/// use headwater::{Map, Replica, Value};
 /// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct Bag { name: String, brews: Vec<Brew> }
 /// #[derive(serde::Serialize, serde::Deserialize)]
@@ -19,8 +19,8 @@ use super::ReadError;
 /// let bags = replica.space("home").collection::<Bag>("coffee_bags")?;
 /// bags.insert(&Bag { name: "Guji".into(), brews: vec![] })?;
 /// // Another version of the app writes grams as a text.
-/// let brews = vec![Map::from([("grams".into(), "15 g".into())]).into()];
-/// bags.as_dynamic().insert(Map::from([("name".into(), "Kochere".into()), ("brews".into(), brews.into())]))?;
+/// let brews = Value::List(vec![Value::Map(Map::from([("grams".into(), "15 g".into())]))]);
+/// bags.as_dynamic().insert(Map::from([("name".into(), "Kochere".into()), ("brews".into(), brews)]))?;
 ///
 /// let listed = bags.list()?;
 /// assert_eq!(listed.len(), 1);

@@ -28,7 +28,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use headwater_storage::{DeviceId, EntityId, NewReplica, OpenError, ReplicaStore, SpaceId, StorageBackend};
 use tokio::sync::{broadcast, watch as tokio_watch};
 
-pub use headwater_storage::{Direction, SetAside};
+pub use headwater_storage::{Direction as AsideCause, SetAside};
+// The storage crate's name for it. Apps see one `Direction`: the one in which a connection syncs.
+#[doc(hidden)]
+pub use headwater_storage::Direction;
 
 pub use collection::Collection;
 pub use dynamic::{DynamicCollection, EntitySync, Record};
@@ -230,6 +233,7 @@ impl Replica {
     }
 
     /// This device's permanent id. A copy of the file has the same one.
+    #[must_use]
     pub fn device_id(&self) -> DeviceId {
         self.inner.store.device_id()
     }
@@ -247,6 +251,7 @@ impl Replica {
     }
 
     /// The spaces that this replica holds anything of.
+    #[must_use]
     pub fn spaces(&self) -> Vec<SpaceId> {
         self.inner.store.spaces()
     }
@@ -259,6 +264,7 @@ impl Replica {
     /// How many documents were built from stored changes since the replica was opened. Syncing what has not changed builds none;
     /// tests and benchmarks check that.
     #[doc(hidden)]
+    #[must_use]
     pub fn documents_loaded(&self) -> u64 {
         self.inner.documents_loaded.load(Ordering::Relaxed)
     }

@@ -51,6 +51,7 @@ impl Receipt {
     }
 
     /// Whether the write changed anything.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }

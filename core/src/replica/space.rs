@@ -25,6 +25,7 @@ impl Space {
     }
 
     /// The space's id.
+    #[must_use]
     pub fn id(&self) -> SpaceId {
         self.id
     }
@@ -50,6 +51,7 @@ impl Space {
     }
 
     /// The names of the collections that hold, or held, anything.
+    #[must_use]
     pub fn collections(&self) -> Vec<CollectionName> {
         self.replica.store().collections(self.id)
     }

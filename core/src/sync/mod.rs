@@ -29,6 +29,7 @@ pub struct Ticket(u64);
 
 impl Ticket {
     /// The ticket with this number.
+    #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)
     }

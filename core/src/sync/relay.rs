@@ -77,6 +77,7 @@ impl Fatal {
 
 impl RelaySession {
     /// A session for a connection that was just accepted.
+    #[must_use]
     pub fn new(config: RelayConfig, now: Time) -> Self {
         let limits = config.limits;
         Self {
@@ -157,6 +158,7 @@ impl RelaySession {
     }
 
     /// When to hand in [`Input::Timeout`] at the latest.
+    #[must_use]
     pub fn timeout(&self) -> Option<Time> {
         match self.phase {
             Phase::Greeting { until } => Some(until.min(self.heartbeat.timeout())),

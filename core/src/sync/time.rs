@@ -13,11 +13,13 @@ pub struct Time(u64);
 
 impl Time {
     /// The moment with this number.
+    #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
     /// The number of this moment.
+    #[must_use]
     pub const fn as_millis(self) -> u64 {
         self.0
     }
@@ -29,6 +31,7 @@ impl Time {
     }
 
     /// The milliseconds from `earlier` to this moment, 0 if it is later.
+    #[must_use]
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -63,6 +66,7 @@ impl Default for Backoff {
 
 impl Backoff {
     /// A backoff between these bounds, in milliseconds.
+    #[must_use]
     pub const fn new(base_ms: u64, max_ms: u64) -> Self {
         Self { base_ms, max_ms, attempt: 0 }
     }

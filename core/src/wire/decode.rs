@@ -94,6 +94,7 @@ pub enum DecodeError {
 
 impl DecodeError {
     /// The code that tells the other side.
+    #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::FrameTooLarge { .. } => ErrorCode::FrameTooLarge,

@@ -87,6 +87,7 @@ pub struct UnusableLimits {
 
 impl UnusableLimits {
     /// The code that tells the other side.
+    #[must_use]
     pub fn code(&self) -> ErrorCode {
         ErrorCode::LimitsUnusable
     }
@@ -106,6 +107,7 @@ impl Limits {
     }
 
     /// The limits that travel, in the order of their keys; see [`LIMITS`](super::schema::LIMITS).
+    #[must_use]
     pub fn negotiated(mut self) -> [u64; LIMITS.len()] {
         self.negotiated_mut().map(|limit| *limit)
     }
@@ -133,6 +135,7 @@ impl Limits {
     }
 
     /// The largest payload that fits into a frame of its own.
+    #[must_use]
     pub fn payload_bytes_max(&self) -> u64 {
         self.change.change_bytes_max.min(self.frame_bytes_max.saturating_sub(FRAME_OVERHEAD_BYTES))
     }

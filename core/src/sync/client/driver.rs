@@ -49,6 +49,7 @@ pub struct ClientConfig {
 
 impl ClientConfig {
     /// A live session in both directions with the usual limits.
+    #[must_use]
     pub fn new(device: DeviceId, spaces: Vec<(SpaceId, Position)>) -> Self {
         Self {
             device,
