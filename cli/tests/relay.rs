@@ -90,7 +90,7 @@ fn a_log_says_what_happens_inside_and_nothing_of_what_is_in_the_entities() {
     let (a, b) = (Terminal::new(), Terminal::new());
     let sync = ["sync", "--relay", &relay.url];
     let log_of = |terminal: &Terminal| {
-        let ran = terminal.command(&sync).env("RUST_LOG", "debug").output().unwrap();
+        let ran = terminal.command(&sync).env("RUST_LOG", "debug").env("NO_COLOR", "1").output().unwrap();
         assert!(ran.status.success());
         String::from_utf8(ran.stderr).unwrap()
     };
