@@ -45,7 +45,7 @@ impl Value {
     /// assert!(!Value::Float(-0.0).same(&Value::Int(0)));
     /// ```
     pub fn same(&self, other: &Value) -> bool {
-        same(self, other, |a, b| scalars_are_same(a, b))
+        same(self, other, scalars_are_same)
     }
 
     /// Whether a field that holds this already is what an edit wants. As [`Value::same`], but a text is not yet there where a
