@@ -39,4 +39,4 @@ mod verdict;
 pub use config::{Config, Exposure};
 pub use listener::Listener;
 pub use reads::read;
-pub use server::{ServeError, serve};
+pub use server::{ServeError, may_serve, serve};

@@ -1,6 +1,6 @@
 //! The relay as one binary.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use headwater_relay::admin::{self, Reply, Request};
-use headwater_relay::{Config, Exposure, serve};
+use headwater_relay::{Config, Exposure, may_serve, serve};
 use headwater_storage::{FeedStore, NewFeed, PostgresFeed, PostgresOptions, RedbFeed, WriterLimits};
 
 /// Keeps changes, and passes them on between devices.
@@ -124,7 +124,11 @@ enum LogFormat {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for people: in a file or a pipe their codes hide the words.
+    let is_coloured =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let logs =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_coloured);
     match cli.log {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),
@@ -146,13 +150,14 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(options: Serve) -> Result<(), Box<dyn std::error::Error>> {
+    let exposure = if options.insecure { Exposure::Insecure } else { Exposure::LoopbackOnly };
+    // Before the data is opened, or made: what may not be served leaves nothing behind.
+    may_serve(options.listen, exposure)?;
     let mut config = options.place.open().await?;
+    config.exposure = exposure;
     config.admin_socket = options.place.data.as_ref().map(|data| data.join(admin::SOCKET));
     config.audit_days = options.audit_days;
     config.connections_per_address_max = options.connections_per_address;
-    if options.insecure {
-        config.exposure = Exposure::Insecure;
-    }
     let listener = tokio::net::TcpListener::bind(options.listen).await?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on {}", listener.local_addr()?)?;

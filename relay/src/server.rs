@@ -25,7 +25,10 @@ use crate::state::{Relay, until_draining};
 pub enum ServeError {
     /// The address can be reached from other machines, and there is no access control. Listen on 127.0.0.1, or allow it with
     /// [`Exposure::Insecure`] where the network itself is trusted.
-    #[error("{0} can be reached from other machines, and there is no access control yet")]
+    #[error(
+        "{0} can be reached from other machines, and there is no access control yet; listen on 127.0.0.1, or give --insecure \
+         where the network itself is trusted"
+    )]
     NotLoopback(SocketAddr),
     /// The listener is of no use.
     #[error("the listener failed: {0}")]
@@ -55,13 +58,9 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let address = listener.local_addr()?;
+    may_serve(address, config.exposure)?;
     if !address.ip().is_loopback() {
-        match config.exposure {
-            Exposure::LoopbackOnly => return Err(ServeError::NotLoopback(address)),
-            Exposure::Insecure => {
-                tracing::warn!(%address, "NO ACCESS CONTROL: everybody who can reach this address can read and write every space");
-            }
-        }
+        tracing::warn!(%address, "NO ACCESS CONTROL: everybody who can reach this address can read and write every space");
     }
     let drain_ms_max = config.drain_ms_max;
     let (stop, draining) = watch::channel(false);
@@ -113,6 +112,24 @@ pub async fn serve(
         tracing::warn!(drain_ms_max, "some connections did not finish in time");
     }
     Ok(())
+}
+
+/// Whether [`serve`] will serve this address: to be asked before anybody is told that it listens there.
+///
+/// # Errors
+/// [`ServeError::NotLoopback`].
+///
+/// ```
+/// use headwater_relay::{Exposure, may_serve};
+/// let everywhere = "0.0.0.0:8787".parse().unwrap();
+/// assert!(may_serve(everywhere, Exposure::LoopbackOnly).is_err());
+/// assert!(may_serve(everywhere, Exposure::Insecure).is_ok());
+/// ```
+pub fn may_serve(address: SocketAddr, exposure: Exposure) -> Result<(), ServeError> {
+    match exposure {
+        Exposure::LoopbackOnly if !address.ip().is_loopback() => Err(ServeError::NotLoopback(address)),
+        Exposure::LoopbackOnly | Exposure::Insecure => Ok(()),
+    }
 }
 
 async fn answer(

@@ -37,6 +37,28 @@ async fn an_address_that_others_can_reach_is_refused_unless_allowed() {
     serve(listener, insecure, std::future::ready(())).await.unwrap();
 }
 
+#[test]
+fn a_relay_that_may_not_serve_does_not_say_that_it_listens() {
+    // Would let a script go on that waits for the line, and make a folder of data for a relay that never ran.
+    use std::process::Command;
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let serve = |address: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_headwater-relay"));
+        command.args(["serve", "--listen", address, "--data"]).arg(&data).env_clear().output().unwrap()
+    };
+    for address in ["0.0.0.0:0", "[::]:0"] {
+        let refused = serve(address);
+        let (said, logged) =
+            (String::from_utf8(refused.stdout).unwrap(), String::from_utf8(refused.stderr).unwrap());
+        assert_eq!((refused.status.code(), said.as_str()), (Some(1), ""), "{logged}");
+        assert!(logged.contains("--insecure") && logged.contains("127.0.0.1"), "{logged}");
+        // Into a pipe without colours, whose codes would hide the words.
+        assert!(!logged.contains('\u{1b}'), "{logged}");
+        assert!(!data.exists());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_web_page_from_elsewhere_cannot_use_a_local_relay() {
     // Would let any website that the user visits read and write everything on a local relay.
