@@ -79,9 +79,6 @@ fn write_map(
             if key.len() > KEY_BYTES_MAX {
                 return Err(WriteError::BadFieldName(key.chars().take(NAME_CHARS_SHOWN).collect()));
             }
-            if *object == ROOT {
-                writer.enter(key);
-            }
             write_value(writer, object, Prop::Map(key.clone()), current.get(key), before.get(key), value)?;
         }
     }
@@ -103,12 +100,18 @@ fn write_value(
     after: &Value,
 ) -> Result<(), WriteError> {
     match (current, after) {
-        (Some(Value::Counter(current)), _) if after.as_f64().is_some() => {
+        (Some(Value::Counter(current)), _) if is_whole(after) => {
             let base = before.and_then(Value::as_i64).unwrap_or(*current);
-            let by = after.as_i64().and_then(|after| after.checked_sub(base));
-            // What it stands at afterwards has to be a number too.
-            let by = by.filter(|by| current.checked_add(*by).is_some());
-            return writer.increment(object, prop, by.ok_or_else(|| writer.bad_count())?);
+            let overflow = || WriteError::CounterOverflow { from: base, to: number_of(after) };
+            let to = after.as_i64().ok_or_else(overflow)?;
+            let by = to.checked_sub(base).ok_or_else(overflow)?;
+            // At an end of its range it may have been counted beyond it, and an increment would count from there.
+            if matches!(*current, i64::MIN | i64::MAX) {
+                writer.put(object, prop, ScalarValue::counter(to))?;
+            } else {
+                writer.increment(object, prop, by)?;
+            }
+            return Ok(());
         }
         (Some(Value::Text(current)), Value::Text(_) | Value::Str(_)) => {
             if let Some(text) = writer.container(object, &prop)? {
@@ -142,6 +145,23 @@ fn write_value(
         _ => {}
     }
     put(writer, object, Place::Put(prop), after)
+}
+
+/// Whether this is a number that a counter could hold, but for its size.
+fn is_whole(value: &Value) -> bool {
+    match value {
+        Value::Int(_) | Value::Uint(_) | Value::Counter(_) => true,
+        Value::Float(float) => float.fract() == 0.0,
+        _ => false,
+    }
+}
+
+fn number_of(value: &Value) -> String {
+    match value {
+        Value::Int(v) | Value::Counter(v) => v.to_string(),
+        Value::Uint(v) => v.to_string(),
+        other => other.as_f64().unwrap_or_default().to_string(),
+    }
 }
 
 fn write_list(

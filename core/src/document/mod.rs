@@ -2,6 +2,7 @@
 //!
 //! Local edits and incoming changes both end here. [`crate::ingest`] is the one door for bytes from outside.
 
+mod counters;
 mod diff;
 mod examine;
 mod genesis;
@@ -21,6 +22,7 @@ use automerge::{ActorId, Automerge, Change, ReadDoc};
 use bytes::Bytes;
 use headwater_storage::ChangeHash;
 
+use counters::Counters;
 pub(crate) use diff::{LocalEdit, Tombstone, check_fields};
 pub use examine::{Examined, examine};
 pub(crate) use genesis::Genesis;
@@ -57,6 +59,8 @@ pub struct Document {
     max_op: u64,
     /// How many bytes of changes are inside, a measure of the memory that it takes.
     size_bytes: usize,
+    /// No counter is further from 0 than this.
+    counted_max: u64,
     texts: Texts,
 }
 
@@ -82,12 +86,14 @@ pub enum WriteError {
     /// The change would be larger, or do more at once, than any relay and any other device accepts; split the edit.
     #[error(transparent)]
     Limit(#[from] IngestError),
-    /// A counter cannot become this number: it has a fraction, or lies beyond 64 bits, or is further from where the counter stands
-    /// than 64 bits hold. Give a whole number nearby.
-    #[error("the counter in the field `{field}` cannot become this number")]
-    NotACount {
-        /// The field at the top that holds the counter.
-        field: String,
+    /// A counter would have to move further in one edit than a number of 64 bits can say, or to a number that it cannot hold; set it in
+    /// steps, or to a number between -2^63 and 2^63-1.
+    #[error("the counter is {from} and cannot be set to {to}: it would move by more than 64 bits hold")]
+    CounterOverflow {
+        /// What it is.
+        from: i64,
+        /// What it should become.
+        to: String,
     },
     /// A field name is reserved (it begins with `_`) or too long (above 1 KiB); rename it.
     #[error("the field name `{0}` is reserved or too long")]
@@ -106,6 +112,7 @@ impl Document {
             waiting: Vec::new(),
             max_op: 0,
             size_bytes: 0,
+            counted_max: 0,
             texts: Texts::default(),
         }
     }
@@ -154,6 +161,9 @@ impl Document {
             return Ok(Vec::new());
         }
         self.size_bytes += fresh.iter().map(|change| change.payload.len()).sum::<usize>();
+        for change in &fresh {
+            self.counted_max = self.counted_max.saturating_add(change.header.counted_max);
+        }
         let mut candidates = std::mem::take(&mut self.waiting);
         let waited: HashSet<ChangeHash> = candidates.iter().chain(&fresh).map(CheckedChange::hash).collect();
         candidates.extend(fresh);
@@ -268,12 +278,17 @@ impl Document {
             _ => Bytes::copy_from_slice(&change.bytes()),
         };
         // What no relay and no other device would take is not made in the first place.
-        prevalidate_change(&payload, &limits)?;
+        let header = prevalidate_change(&payload, &limits)?;
+        self.counted_max = self.counted_max.saturating_add(header.counted_max);
         let hash = ChangeHash::from_bytes(change.hash().0);
         self.know(hash, change.max_op());
         self.size_bytes += payload.len();
         let actor = change.actor_id().to_bytes().to_vec();
         Ok(LocalChange { hash, payload, time_ms, actor })
+    }
+
+    fn counters(&self) -> Counters {
+        Counters::of(&self.automerge, self.counted_max)
     }
 
     fn know(&mut self, hash: ChangeHash, max_op: u64) {
@@ -284,7 +299,7 @@ impl Document {
     /// Every field of the root, Headwater's own included.
     pub(crate) fn fields(&self) -> Result<Map, ViewError> {
         // A snapshot can load, and name what is not there where it is read.
-        guarded(|| read::root(&self.automerge, self.texts.of(&self.automerge)))
+        guarded(|| read::root(&self.automerge, self.texts.of(&self.automerge), &self.counters()))
             .unwrap_or_else(|panicked| Err(ViewError::Unreadable(panicked.to_string())))
     }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use headwater_storage::{ChangeHash, CollectionName};
 use serde_json::{Value as Json, json};
 
+use super::counters::Counters;
 use super::texts::KnownTexts;
 use super::view::device_of;
 use super::{Document, EntityMeta, View, ViewError, read};
@@ -91,7 +92,8 @@ fn make(changes: Vec<(ChangeHash, Bytes)>) -> Result<Option<Projection>, Project
 
 /// All fields and elements that have more than one value.
 fn conflicts(document: &Document) -> Result<Json, ViewError> {
-    let mut search = Search { automerge: &document.automerge, path: String::new(), found: Vec::new() };
+    let (automerge, counters) = (&document.automerge, document.counters());
+    let mut search = Search { automerge, counters, path: String::new(), found: Vec::new() };
     search.map(&ROOT, 0)?;
     let found = search.found;
     if found.is_empty() {
@@ -108,6 +110,7 @@ fn conflicts(document: &Document) -> Result<Json, ViewError> {
 /// Goes through all values that are shown, and notes where others compete with them.
 struct Search<'a> {
     automerge: &'a Automerge,
+    counters: Counters,
     /// The JSON pointer of where it is.
     path: String,
     /// By path, the competing values, the one that is shown first.
@@ -178,8 +181,8 @@ impl Search<'_> {
                 Held::Object(kind) => ValueRef::Object(kind),
                 Held::Scalar(scalar) => ValueRef::from(scalar.into_owned()),
             };
-            let value = match read::value(self.automerge, KnownTexts::default(), &held, &|| id.clone(), depth)
-            {
+            let (texts, id_of) = (KnownTexts::default(), || id.clone());
+            let value = match read::value(self.automerge, texts, &self.counters, &held, &id_of, depth) {
                 Ok(value) => json_from_value(&value),
                 // The value that is shown is not too deep, or there would be no projection.
                 Err(ViewError::TooDeep) => Json::Null,

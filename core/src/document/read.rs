@@ -3,20 +3,32 @@
 use automerge::{Automerge, ObjId, ObjType, ROOT, ReadDoc, ScalarValueRef, ValueRef};
 
 use super::ViewError;
+use super::counters::Counters;
 use super::texts::KnownTexts;
 use crate::model::{DEPTH_MAX, Map, Text, Value};
 
-pub(super) fn root(document: &Automerge, texts: KnownTexts<'_>) -> Result<Map, ViewError> {
-    map(document, texts, &ROOT, 0)
+pub(super) fn root(
+    document: &Automerge,
+    texts: KnownTexts<'_>,
+    counters: &Counters,
+) -> Result<Map, ViewError> {
+    map(document, texts, counters, &ROOT, 0)
 }
 
 // These recurse at most `DEPTH_MAX` deep, whatever the document holds.
 
-fn map(document: &Automerge, texts: KnownTexts<'_>, object: &ObjId, depth: usize) -> Result<Map, ViewError> {
+fn map(
+    document: &Automerge,
+    texts: KnownTexts<'_>,
+    counters: &Counters,
+    object: &ObjId,
+    depth: usize,
+) -> Result<Map, ViewError> {
     document
         .map_range(object, ..)
         .map(|item| {
-            Ok((item.key.to_string(), value(document, texts, &item.value, &|| item.id(), depth + 1)?))
+            let value = value(document, texts, counters, &item.value, &|| item.id(), depth + 1)?;
+            Ok((item.key.to_string(), value))
         })
         .collect()
 }
@@ -24,6 +36,7 @@ fn map(document: &Automerge, texts: KnownTexts<'_>, object: &ObjId, depth: usize
 pub(super) fn value(
     document: &Automerge,
     texts: KnownTexts<'_>,
+    counters: &Counters,
     value: &ValueRef<'_>,
     id: &dyn Fn() -> ObjId,
     depth: usize,
@@ -32,12 +45,14 @@ pub(super) fn value(
         return Err(ViewError::TooDeep);
     }
     Ok(match value {
-        ValueRef::Object(ObjType::Map | ObjType::Table) => Value::Map(map(document, texts, &id(), depth)?),
+        ValueRef::Object(ObjType::Map | ObjType::Table) => {
+            Value::Map(map(document, texts, counters, &id(), depth)?)
+        }
         ValueRef::Object(ObjType::List) => {
             let items = document.list_range(id(), ..);
             Value::List(
                 items
-                    .map(|item| self::value(document, texts, &item.value, &|| item.id(), depth + 1))
+                    .map(|item| self::value(document, texts, counters, &item.value, &|| item.id(), depth + 1))
                     .collect::<Result<_, _>>()?,
             )
         }
@@ -50,7 +65,7 @@ pub(super) fn value(
             ScalarValueRef::F64(v) => Value::Float(*v),
             ScalarValueRef::Str(v) => Value::Str(v.to_string()),
             ScalarValueRef::Bytes(v) => Value::Bytes(v.to_vec()),
-            ScalarValueRef::Counter(v) => Value::Counter(*v),
+            ScalarValueRef::Counter(v) => Value::Counter(counters.value(id, *v)),
             ScalarValueRef::Timestamp(v) => Value::Timestamp(*v),
             // From a later Automerge: its bytes are all we can show, and they are kept in the document.
             ScalarValueRef::Unknown { bytes, .. } => Value::Bytes(bytes.to_vec()),

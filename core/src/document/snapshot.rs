@@ -9,6 +9,7 @@ use automerge::Automerge;
 use bytes::Bytes;
 use headwater_storage::{ChangeHash, ChangeRecord, PayloadKind, StoredEntity, StoredSnapshot};
 
+use super::counters::Counters;
 use super::texts::{KnownTexts, Texts};
 use super::{Document, read};
 use crate::ingest::{Chunk, IngestError, Panicked, check_stored, guarded, prevalidate_document};
@@ -75,14 +76,14 @@ impl Document {
     pub(crate) fn verified_snapshot(&self) -> Result<Bytes, IngestError> {
         let automerge = &self.automerge;
         let made = guarded(|| {
-            let values = read::root(automerge, KnownTexts::default())
+            let values = read::root(automerge, KnownTexts::default(), &Counters::default())
                 .map_err(|error| IngestError::DoesNotApply(error.to_string()))?;
             let bytes = automerge.save();
             let again = Automerge::load(&bytes).map_err(|error| IngestError::Poisons(error.to_string()))?;
             if again.get_heads() != automerge.get_heads() {
                 return Err(IngestError::Poisons("it has other heads".to_owned()));
             }
-            match read::root(&again, KnownTexts::default()) {
+            match read::root(&again, KnownTexts::default(), &Counters::default()) {
                 Ok(same) if same == values => Ok(Bytes::from(bytes)),
                 _ => Err(IngestError::Poisons("it has other values".to_owned())),
             }
@@ -133,6 +134,7 @@ fn load(payload: &Bytes, hash: ChangeHash) -> Result<Document, IngestError> {
             max_op,
             size_bytes: payload.len(),
             texts: Texts::default(),
+            counted_max: header.counted_max,
         })
     });
     let document = loaded.unwrap_or(Err(IngestError::EnginePanicked))?;

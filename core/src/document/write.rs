@@ -32,23 +32,13 @@ pub(super) struct Writer<'a> {
     bytes: usize,
     operations: usize,
     texts: &'a mut Texts,
-    /// The field at the top that is being written.
-    field: String,
 }
 
 impl<'a> Writer<'a> {
     pub(super) fn new(document: Automerge, time_ms: i64, texts: &'a mut Texts) -> Result<Self, WriteError> {
         texts.begin(&document);
         let transaction = Some(begin(document)?);
-        Ok(Writer {
-            transaction,
-            time_ms,
-            made: Vec::new(),
-            bytes: 0,
-            operations: 0,
-            texts,
-            field: String::new(),
-        })
+        Ok(Writer { transaction, time_ms, made: Vec::new(), bytes: 0, operations: 0, texts })
     }
 
     /// Ends the edit. Returns the document and the changes, in order.
@@ -56,16 +46,6 @@ impl<'a> Writer<'a> {
         let document = self.commit()?;
         self.texts.end(&document);
         Ok((document, self.made))
-    }
-
-    /// Says which field at the top is being written, for errors.
-    pub(super) fn enter(&mut self, field: &str) {
-        field.clone_into(&mut self.field);
-    }
-
-    /// A number that the counter being written cannot become.
-    pub(super) fn bad_count(&self) -> WriteError {
-        WriteError::NotACount { field: self.field.clone() }
     }
 
     /// The object in a field or element, if it holds one.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use headwater_storage::ChangeHash;
 
 use super::chunk::{Chunk, ChunkKind};
-use super::columns::{ColumnLimits, Columns};
+use super::columns::{ColumnLimits, Columns, Walked};
 use super::reader::Reader;
 use super::{ChangeLimits, IngestError};
 
@@ -23,6 +23,8 @@ pub struct ChangeHeader {
     pub start_op: u64,
     /// How many operations it has.
     pub operations: u64,
+    /// No counter moves further than this by the change, in either direction. An upper bound, by the sizes of its numbers.
+    pub(crate) counted_max: u64,
     /// The change as one chunk that is not deflated.
     pub(super) chunk: Bytes,
 }
@@ -78,7 +80,7 @@ pub fn prevalidate_change(payload: &Bytes, limits: &ChangeLimits) -> Result<Chan
         read_actor(&mut reader)?;
     }
     let columns = Columns::read(&mut reader)?;
-    let operations = columns.walk(
+    let Walked { operations, counted_max } = columns.walk(
         &mut reader,
         &ColumnLimits {
             rows_max: limits.operations_max,
@@ -90,7 +92,8 @@ pub fn prevalidate_change(payload: &Bytes, limits: &ChangeLimits) -> Result<Chan
         return Err(malformed("it is numbered 0"));
     }
     let actor = Bytes::copy_from_slice(actor);
-    let header = ChangeHeader { hash, deps, actor, seq, start_op, operations, chunk: chunk.bytes };
+    let header =
+        ChangeHeader { hash, deps, actor, seq, start_op, operations, counted_max, chunk: chunk.bytes };
     // An actor's changes are numbered no further than operations are.
     let highest = header.max_op().max(seq);
     if highest > limits.operation_number_max {
@@ -108,6 +111,8 @@ pub fn prevalidate_change(payload: &Bytes, limits: &ChangeLimits) -> Result<Chan
 pub struct DocumentHeader {
     /// Its heads, as it claims them.
     pub heads: Vec<ChangeHash>,
+    /// No counter in it is further from 0 than this. An upper bound, by the sizes of its numbers.
+    pub(crate) counted_max: u64,
 }
 
 /// What a whole document may come to. Far above what apps make, and below what would bring a device down.
@@ -144,8 +149,8 @@ pub fn prevalidate_document(bytes: &Bytes) -> Result<DocumentHeader, IngestError
         inflated_bytes_max: DOCUMENT_INFLATED_BYTES_MAX,
     };
     changes.walk(&mut reader, &limits)?;
-    operations.walk(&mut reader, &limits)?;
-    Ok(DocumentHeader { heads })
+    let Walked { counted_max, .. } = operations.walk(&mut reader, &limits)?;
+    Ok(DocumentHeader { heads, counted_max })
 }
 
 /// On a machine with small addresses, a larger limit is no limit.
