@@ -7,20 +7,24 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use headwater::{CollectionName, EntityId};
 
+use crate::import::Underscore;
 use crate::output::Format;
 use crate::record::Assignment;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done
-  1  not done: nothing by that id, a bad line in an import, something that could not be synced, a disk that failed
-  2  not understood: an option, an id, a name or a value on the command line
+  0    done
+  1    not done: nothing by that id, a bad line in an import, something that could not be synced, a disk that failed
+  2    not understood: an option, an id, a name or a value on the command line
+  130  an import was stopped by ctrl-c (143: by SIGTERM), and says how far it came
 
 Values are JSON. What JSON has no type for is an object with one key:
   {\"$text\": \"...\"}       a text that merges letter by letter
   {\"$counter\": 5}        a number to which every device's increments add up
   {\"$bytes\": \"c0ffee\"}   bytes, in hexadecimal
-  {\"$timestamp\": 0}      milliseconds since 1970-01-01 UTC";
+  {\"$timestamp\": 0}      milliseconds since 1970-01-01 UTC
+  {\"$float\": \"NaN\"}      a float that is no JSON number: NaN, Infinity, -Infinity
+  {\"$map\": {...}}        a map, whatever its only key looks like";
 
 /// A Headwater replica from the terminal: data that lives in a local file and merges with other devices through a relay.
 #[derive(Debug, Parser)]
@@ -73,15 +77,15 @@ pub(crate) enum Verb {
     Restore(Entity),
     /// List the entities of a collection
     Ls(Ls),
-    /// Add the records of a JSON Lines file
+    /// Add the records of a file, or bring those that are there up to date
     Import(Import),
-    /// Write all entities of a collection as JSON Lines, in ascending order of their ids
+    /// Write all entities of a collection as JSON Lines, in ascending order of their ids, for import
     Export(Export),
     /// Exchange changes with the relay once
     Sync,
     /// Stay connected to the relay and print changes as they come, until ctrl-c
     Watch(Watch),
-    /// Show what this replica holds and what waits for the relay
+    /// Show what this replica holds and what waits for the relay; beside a running `watch`, also how its connection is
     Status,
     /// Check every stored change, repair what can be repaired, and say what cannot
     Verify,
@@ -157,10 +161,20 @@ pub(crate) struct Import {
     /// Where to put the records
     #[arg(value_parser = collection)]
     pub(crate) collection: CollectionName,
-    /// A file with one JSON object per line, `-` for standard input. A UUID in the field `id` becomes the entity's id, and sets the
-    /// given fields if there is such an entity; other records get a new id, and what `id` held goes to the field `source_id`
-    #[arg(value_name = "FILE.jsonl")]
+    /// A file with one JSON object per line, or with one JSON array of objects; `-` for standard input. A UUID in the field `id` is the
+    /// entity's id. Any other `id` goes to the field `source_id`, and is recognised when it comes again. What differs is written to
+    /// entities that are there
+    #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+    /// The field that tells the records apart, in place of `id`
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) key: Option<String>,
+    /// Go on after a record that cannot be stored, and name each on stderr; the exit code is 1 if there was any
+    #[arg(long)]
+    pub(crate) skip_bad: bool,
+    /// What to do with fields whose names begin with `_`, which are Headwater's own
+    #[arg(long, value_enum)]
+    pub(crate) underscore: Option<Underscore>,
 }
 
 /// Arguments of `export`.
@@ -171,6 +185,9 @@ pub(crate) struct Export {
     pub(crate) collection: CollectionName,
     /// Where to write it; standard output if left out or `-`
     pub(crate) file: Option<PathBuf>,
+    /// For other programs: a text as a plain string, a counter as a plain number. Imported again, they are no text and counter
+    #[arg(long)]
+    pub(crate) plain: bool,
 }
 
 /// Arguments of `watch`.

@@ -1,5 +1,6 @@
 //! The verbs that change one entity: `init`, `put`, `set`, `rm`, `restore`.
 
+use headwater::model::JsonError;
 use headwater::{DynamicCollection, EntityId};
 use serde_json::json;
 
@@ -26,8 +27,8 @@ pub(crate) fn put(
     Put { collection, record }: Put,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let json = serde_json::from_str(&record).map_err(Failure::BadRecord)?;
-    let Incoming { id, fields } = Incoming::parse(json).map_err(|error| match error {
+    let Incoming { id, fields, .. } = Incoming::parse(record.as_bytes()).map_err(|error| match error {
+        IncomingError::Json(error @ JsonError::NotJson(_)) => Failure::BadRecord(error),
         IncomingError::Json(error) => Failure::BadFields(error),
         IncomingError::TwoIds => Failure::TwoIds(error.to_string()),
     })?;

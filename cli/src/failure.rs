@@ -5,15 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use headwater::model::JsonError;
-use headwater::{ConnectError, EditError, EntityId, NameError, OpenError, ReadError, StoreError, SyncError};
-use serde_json::json;
+use headwater::{
+    CollectionName, ConnectError, EditError, EntityId, NameError, OpenError, ReadError, StoreError, SyncError,
+};
+use serde_json::{Value as Json, json};
 
-use crate::output::Format;
+use crate::output::{Format, tell};
+use crate::stop::Signal;
 
 /// Something was not done.
 const NOT_DONE: u8 = 1;
 /// The command line was not understood. The same code as clap's own.
 const USAGE: u8 = 2;
+/// With a signal's number added, what a shell says of a program that the signal ended.
+const SIGNAL_BASE: u8 = 128;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -36,9 +41,14 @@ pub(crate) enum Failure {
     /// The entity is deleted.
     #[error("entity {0} is deleted; `headwater restore` brings it back")]
     Deleted(EntityId),
+    /// A collection that is only looked at has never had an entity.
+    #[error(
+        "there has never been a collection `{0}` in this space; `headwater status` shows those that there are"
+    )]
+    NoCollection(CollectionName),
     /// A record on the command line is no JSON.
-    #[error("the record is not JSON: {0}; put it in single quotes: '{{\"name\": \"Guji\"}}'")]
-    BadRecord(serde_json::Error),
+    #[error("the record is {0}; put it in single quotes: '{{\"name\": \"Guji\"}}'")]
+    BadRecord(JsonError),
     /// A record on the command line is JSON, but no record.
     #[error("the record cannot be stored: {0}")]
     BadFields(JsonError),
@@ -48,11 +58,21 @@ pub(crate) enum Failure {
     /// An assignment to `id`.
     #[error("`id` is the entity's identity and cannot be set")]
     SetsId,
-    /// A line of an import cannot be stored.
+    /// A record of an import cannot be stored, and nobody asked to go on without it.
     #[error(
-        "line {line}: {reason}; the {imported} records before it are imported, this one and those after it are not"
+        "{place}: {reason}; the {imported} records before it are imported, this one and those after it are not; \
+         --skip-bad goes on without such records"
     )]
-    BadLine { line: u64, imported: u64, reason: String },
+    BadLine { place: String, imported: u64, reason: String },
+    /// An import went on without some records. Each was named as it came.
+    #[error("{skipped} records were not imported; correct them, and import the file again")]
+    Skipped { skipped: u64 },
+    /// An import ended early.
+    #[error("{failure}; {imported} records are in{}", going_on(*.unknown))]
+    Unfinished { imported: u64, unknown: u64, failure: Box<Failure> },
+    /// The program was asked to end.
+    #[error("stopped by {}", .0.name())]
+    Stopped(Signal),
     /// A write failed.
     #[error("{0}")]
     Edit(EditError),
@@ -136,11 +156,11 @@ impl Failure {
         if matches!(self, Failure::Io(error) if error.kind() == io::ErrorKind::BrokenPipe) {
             return ExitCode::SUCCESS;
         }
-        print(format, self.kind(), &self.to_string());
+        print(format, self.kind(), &self.to_string(), self.imported());
         ExitCode::from(self.code())
     }
 
-    fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> u8 {
         match self {
             Failure::NoHome
             | Failure::NoRelay
@@ -150,7 +170,17 @@ impl Failure {
             | Failure::SetsId
             | Failure::Connect(ConnectError::BadUrl { .. })
             | Failure::Edit(EditError::BadName(_)) => USAGE,
+            Failure::Stopped(signal) => SIGNAL_BASE + signal.number(),
+            Failure::Unfinished { failure, .. } => failure.code(),
             _ => NOT_DONE,
+        }
+    }
+
+    /// How many records an import that failed has stored.
+    fn imported(&self) -> Option<u64> {
+        match self {
+            Failure::BadLine { imported, .. } | Failure::Unfinished { imported, .. } => Some(*imported),
+            _ => None,
         }
     }
 
@@ -165,7 +195,11 @@ impl Failure {
             Failure::NotFound(_) => "not_found",
             Failure::Deleted(_) => "deleted",
             Failure::BadRecord(_) | Failure::BadFields(_) | Failure::TwoIds(_) => "bad_json",
+            Failure::NoCollection(_) => "no_collection",
             Failure::BadLine { .. } => "bad_line",
+            Failure::Skipped { .. } => "skipped",
+            Failure::Unfinished { failure, .. } => failure.kind(),
+            Failure::Stopped(_) => "stopped",
             Failure::Edit(EditError::BadName(_)) => "usage",
             Failure::Edit(EditError::Exists(_)) => "exists",
             Failure::Edit(_) => "edit",
@@ -187,16 +221,33 @@ pub(crate) fn report_parse_error(error: &clap::Error) -> ExitCode {
         std::env::args_os().take_while(|argument| argument != "--").any(|argument| argument == "--json");
     if error.use_stderr() && wants_json {
         let message = error.render().to_string();
-        print(Format::Json, "usage", message.trim().trim_start_matches("error: "));
+        print(Format::Json, "usage", message.trim().trim_start_matches("error: "), None);
     } else if error.print().is_err() {
         return ExitCode::from(NOT_DONE);
     }
     u8::try_from(error.exit_code()).map_or(ExitCode::from(USAGE), ExitCode::from)
 }
 
-fn print(format: Format, kind: &str, message: &str) {
+/// How an import that ended early is gone on with.
+fn going_on(unknown: u64) -> String {
+    match unknown {
+        0 => ". Running the import again goes on from there".to_owned(),
+        unknown => format!(
+            ". Running the import again goes on from there, but {unknown} of them have neither an `id` nor a key and would be \
+             added a second time: name the field that tells them apart with --key, or take them out of the file"
+        ),
+    }
+}
+
+fn print(format: Format, kind: &str, message: &str, imported: Option<u64>) {
     match format {
-        Format::Human => eprintln!("error: {message}"),
-        Format::Json => eprintln!("{}", json!({ "error": { "kind": kind, "message": message } })),
+        Format::Human => tell(format_args!("error: {message}")),
+        Format::Json => {
+            let mut error = json!({ "kind": kind, "message": message });
+            if let Some(imported) = imported {
+                error["imported"] = Json::from(imported);
+            }
+            tell(json!({ "error": error }));
+        }
     }
 }

@@ -49,4 +49,17 @@ impl Options {
     ) -> Result<DynamicCollection, Failure> {
         Ok(self.open_space(missing)?.dynamic(name.as_str())?)
     }
+
+    /// A collection that is only looked at: a name that has never been used is most likely a typing error.
+    pub(crate) fn open_existing_collection(
+        &self,
+        name: &CollectionName,
+    ) -> Result<DynamicCollection, Failure> {
+        let space = self.open_space(Missing::Refuse)?;
+        if space.collections().contains(name) {
+            Ok(space.dynamic(name.as_str())?)
+        } else {
+            Err(Failure::NoCollection(name.clone()))
+        }
+    }
 }

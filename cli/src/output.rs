@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use clap::CommandFactory;
 use clap_complete::Shell;
 use headwater::Record;
+use headwater::model::{JsonStyle, json_from_map};
 use serde::Serialize;
 
 use crate::args::Arguments;
@@ -53,12 +54,13 @@ impl Output {
 
     /// Prints one entity by itself.
     pub(crate) fn entity(&mut self, record: &Record) -> Result<(), Failure> {
+        let entity = Outgoing { record, style: JsonStyle::Plain };
         match self.format {
             Format::Human => {
-                serde_json::to_writer_pretty(&mut self.out, &Outgoing(record)).map_err(io::Error::from)?;
+                serde_json::to_writer_pretty(&mut self.out, &entity).map_err(io::Error::from)?;
                 Ok(self.out.write_all(b"\n")?)
             }
-            Format::Json => self.json_line(&Outgoing(record)),
+            Format::Json => self.json_line(&entity),
         }
     }
 
@@ -66,7 +68,7 @@ impl Output {
     pub(crate) fn list_item(&mut self, record: &Record) -> Result<(), Failure> {
         match self.format {
             Format::Human => Ok(writeln!(self.out, "{}  {}", record.id, summary(record))?),
-            Format::Json => self.json_line(&Outgoing(record)),
+            Format::Json => self.json_line(&Outgoing { record, style: JsonStyle::Plain }),
         }
     }
 
@@ -87,6 +89,11 @@ impl Output {
     }
 }
 
+/// Says something on stderr that is no result. Nobody may be listening there any more, which is no reason to stop.
+pub(crate) fn tell(message: impl std::fmt::Display) {
+    let _is_heard = writeln!(io::stderr(), "{message}").is_ok();
+}
+
 /// Writes an object and a line end.
 pub(crate) fn write_json_line(out: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {
     serde_json::to_writer(&mut *out, value).map_err(io::Error::from)?;
@@ -95,7 +102,7 @@ pub(crate) fn write_json_line(out: &mut impl Write, value: &impl Serialize) -> R
 
 /// The beginning of an entity's fields, on one line.
 fn summary(record: &Record) -> String {
-    let text = headwater::model::json_from_map(&record.fields).to_string();
+    let text = json_from_map(&record.fields, JsonStyle::Plain).to_string();
     match text.char_indices().nth(SUMMARY_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use headwater::model::{JsonError, json_from_map, map_from_json, value_from_json};
+use headwater::model::{JsonError, JsonStyle, json_from_value, map_from_json_text, value_from_json_text};
 use headwater::{EntityId, Map, Record, Value};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value as Json;
@@ -16,13 +16,15 @@ pub(crate) const SOURCE_ID_FIELD: &str = "source_id";
 #[derive(Debug, PartialEq)]
 pub(crate) struct Incoming {
     pub(crate) id: Option<EntityId>,
+    /// Whether `source_id` holds what the record itself calls its id.
+    pub(crate) is_foreign: bool,
     pub(crate) fields: Map,
 }
 
 /// A record that cannot be stored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IncomingError {
-    /// Its fields cannot be read.
+    /// It is no record.
     #[error(transparent)]
     Json(#[from] JsonError),
     /// It needs the field for its own `id`, but has one of that name.
@@ -33,8 +35,12 @@ pub(crate) enum IncomingError {
 }
 
 impl Incoming {
-    pub(crate) fn parse(json: Json) -> Result<Incoming, IncomingError> {
-        let mut fields = map_from_json(json)?;
+    pub(crate) fn parse(text: &[u8]) -> Result<Incoming, IncomingError> {
+        Incoming::new(map_from_json_text(text)?)
+    }
+
+    pub(crate) fn new(mut fields: Map) -> Result<Incoming, IncomingError> {
+        let mut is_foreign = false;
         let id = match fields.remove(ID_FIELD) {
             None | Some(Value::Null) => None,
             Some(id) => match uuid(&id) {
@@ -42,25 +48,28 @@ impl Incoming {
                 None if fields.contains_key(SOURCE_ID_FIELD) => return Err(IncomingError::TwoIds),
                 None => {
                     fields.insert(SOURCE_ID_FIELD.to_owned(), id);
+                    is_foreign = true;
                     None
                 }
             },
         };
-        Ok(Incoming { id, fields })
+        Ok(Incoming { id, is_foreign, fields })
     }
 }
 
 /// An entity as one JSON object: `id`, then its fields in the order of their names.
-pub(crate) struct Outgoing<'a>(pub(crate) &'a Record);
+pub(crate) struct Outgoing<'a> {
+    pub(crate) record: &'a Record,
+    pub(crate) style: JsonStyle,
+}
 
 impl Serialize for Outgoing<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry(ID_FIELD, &self.0.id.to_string())?;
+        map.serialize_entry(ID_FIELD, &self.record.id.to_string())?;
         // Another program can have written a field `id`; the entity's id is the one that counts.
-        let fields = json_from_map(&self.0.fields);
-        for (name, value) in fields.as_object().into_iter().flatten().filter(|(name, _)| *name != ID_FIELD) {
-            map.serialize_entry(name, value)?;
+        for (name, value) in self.record.fields.iter().filter(|(name, _)| *name != ID_FIELD) {
+            map.serialize_entry(name, &json_from_value(value, self.style))?;
         }
         map.end()
     }
@@ -84,7 +93,7 @@ pub(crate) enum AssignmentError {
     NotJson { field: String, value: String, quoted: Json },
     /// The value is JSON, but cannot be stored.
     #[error(transparent)]
-    Json(#[from] JsonError),
+    Json(JsonError),
 }
 
 impl FromStr for Assignment {
@@ -93,12 +102,15 @@ impl FromStr for Assignment {
     fn from_str(text: &str) -> Result<Assignment, AssignmentError> {
         let (field, value) =
             text.split_once('=').filter(|(field, _)| !field.is_empty()).ok_or(AssignmentError::NoField)?;
-        let json = serde_json::from_str(value).map_err(|_| AssignmentError::NotJson {
-            field: field.to_owned(),
-            value: value.to_owned(),
-            quoted: Json::from(value),
+        let value = value_from_json_text(value.as_bytes()).map_err(|error| match error {
+            JsonError::NotJson(_) => AssignmentError::NotJson {
+                field: field.to_owned(),
+                value: value.to_owned(),
+                quoted: Json::from(value),
+            },
+            error => AssignmentError::Json(error),
         })?;
-        Ok(Assignment { field: field.to_owned(), value: value_from_json(json)? })
+        Ok(Assignment { field: field.to_owned(), value })
     }
 }
 
@@ -111,25 +123,23 @@ fn uuid(value: &Value) -> Option<EntityId> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
     fn an_id_that_is_no_uuid_is_kept_beside_the_new_one() {
         // Would lose the key by which another program knows the record.
-        let incoming = Incoming::parse(json!({"id": 17, "name": "Guji"})).unwrap();
-        assert_eq!(incoming.id, None);
+        let incoming = Incoming::parse(br#"{"id": 17, "name": "Guji"}"#).unwrap();
+        assert_eq!((incoming.id, incoming.is_foreign), (None, true));
         assert_eq!(incoming.fields["source_id"], Value::Int(17));
-        assert!(matches!(Incoming::parse(json!({"id": 17, "source_id": 3})), Err(IncomingError::TwoIds)));
+        assert!(matches!(Incoming::parse(br#"{"id": 17, "source_id": 3}"#), Err(IncomingError::TwoIds)));
     }
 
     #[test]
     fn a_uuid_is_the_entitys_id_and_no_field() {
         // Would store the id twice, and let the two differ.
         let id = EntityId::from_bytes([7; 16]);
-        let incoming = Incoming::parse(json!({"id": id.to_string(), "name": "Guji"})).unwrap();
-        assert_eq!(incoming.id, Some(id));
+        let incoming = Incoming::parse(format!(r#"{{"id": "{id}", "name": "Guji"}}"#).as_bytes()).unwrap();
+        assert_eq!((incoming.id, incoming.is_foreign), (Some(id), false));
         assert_eq!(incoming.fields.len(), 1);
     }
 
@@ -140,5 +150,7 @@ mod tests {
         assert!(error.contains(r#"'name="Guji"'"#), "{error}");
         assert!("=5".parse::<Assignment>().is_err() && "rating".parse::<Assignment>().is_err());
         assert_eq!("a=b=1".parse::<Assignment>().unwrap_err().to_string().matches("'a=\"b=1\"'").count(), 1);
+        let error = "n=18446744073709551616".parse::<Assignment>().unwrap_err().to_string();
+        assert!(error.contains("18446744073709551616 has more digits"), "{error}");
     }
 }

@@ -3,19 +3,24 @@
 use std::io;
 use std::time::Instant;
 
-use headwater::model::json_from_value;
+use headwater::model::{JsonStyle, json_from_value};
 use headwater::{
     CollectionName, ConnectOptions, Connection, Origin, Patch, PatchKind, Patches, Phase, Replica, Status,
     SyncOptions,
 };
 use serde_json::{Value as Json, json};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch as latest;
+use tokio::task::JoinHandle;
 
 use crate::args::{Options, Watch};
+#[cfg(unix)]
+use crate::beside::Beside;
 use crate::failure::Failure;
 use crate::open::Missing;
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, tell};
 use crate::record::ID_FIELD;
+use crate::stop::Signals;
 
 pub(crate) fn sync(options: &Options, output: &mut Output) -> Result<(), Failure> {
     let url = relay_url(options)?;
@@ -56,25 +61,64 @@ pub(crate) fn watch(options: &Options, watch: &Watch, output: &mut Output) -> Re
         let connect = ConnectOptions::new([space]);
         let mut connection = replica.connect(url, connect)?;
         tell_status(output.format(), &connection.status());
-        let printed = print_patches(&replica, watch, &mut patches, &mut connection, output).await;
+        let (tell, told) = latest::channel(connection.status());
+        let answering = answer_status(options, &replica, told, output.format())?;
+        let printed = print_patches(&replica, watch, &mut patches, &mut connection, &tell, output).await;
+        if let Some(answering) = answering {
+            answering.abort();
+            // What is dropped with the task is the socket.
+            let _is_gone = answering.await.is_err();
+        }
         connection.disconnect().await;
         printed
     })
 }
 
-/// Prints what changes until ctrl-c.
+/// Answers `headwater status` while the watch runs. Without it the watch is as good, so a socket that cannot be had is only mentioned.
+#[cfg(unix)]
+fn answer_status(
+    options: &Options,
+    replica: &Replica,
+    status: latest::Receiver<Status>,
+    format: Format,
+) -> Result<Option<JoinHandle<()>>, Failure> {
+    let path = options.replica_path()?;
+    match Beside::listen(&path) {
+        Ok(beside) => Ok(Some(tokio::spawn(beside.serve(replica.clone(), path, status)))),
+        Err(error) => {
+            if format == Format::Human {
+                tell(format_args!("`headwater status` cannot ask this watch: {error}"));
+            }
+            Ok(None)
+        }
+    }
+}
+
+/// There is no such socket on this system.
+#[cfg(not(unix))]
+fn answer_status(
+    _options: &Options,
+    _replica: &Replica,
+    _status: latest::Receiver<Status>,
+    _format: Format,
+) -> Result<Option<JoinHandle<()>>, Failure> {
+    Ok(None)
+}
+
+/// Prints what changes until ctrl-c or SIGTERM, and passes on how the connection is.
 async fn print_patches(
     replica: &Replica,
     watch: &Watch,
     patches: &mut Patches,
     connection: &mut Connection,
+    tell: &latest::Sender<Status>,
     output: &mut Output,
 ) -> Result<(), Failure> {
     let mut phase = connection.status().phase;
-    let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut signals = Signals::listen()?;
     loop {
         tokio::select! {
-            stopped = &mut stop => return Ok(stopped?),
+            _ = signals.next() => return Ok(()),
             patch = patches.next() => match patch {
                 Some(Ok(patch)) if concerns(&patch, watch.collection.as_ref()) => print_patch(replica, &patch, output)?,
                 Some(Ok(_)) => continue,
@@ -85,6 +129,7 @@ async fn print_patches(
                 None => return Ok(()),
             },
             status = connection.status_changed() => {
+                tell.send_replace(status.clone());
                 if status.phase == Phase::Error {
                     return Err(Failure::Connection(status.error.unwrap_or_default()));
                 }
@@ -108,7 +153,8 @@ fn print_patch(replica: &Replica, patch: &Patch, output: &mut Output) -> Result<
     let record = replica.space(patch.space).dynamic(patch.collection.as_str())?.get(patch.entity)?;
     // The values now, which can be newer than the patch; a field that was removed, or is so by now, is null.
     let value = |name: &String| {
-        record.as_ref().and_then(|record| record.fields.get(name)).map_or(Json::Null, json_from_value)
+        let value = record.as_ref().and_then(|record| record.fields.get(name));
+        value.map_or(Json::Null, |value| json_from_value(value, JsonStyle::Plain))
     };
     let fields: serde_json::Map<String, Json> = patch
         .fields
@@ -150,8 +196,8 @@ fn tell_status(format: Format, status: &Status) {
         _ => "not connected",
     };
     match &status.error {
-        Some(error) => eprintln!("{what}: {error}"),
-        None => eprintln!("{what}"),
+        Some(error) => tell(format_args!("{what}: {error}")),
+        None => tell(what),
     }
 }
 

@@ -141,18 +141,147 @@ fn watch_prints_changes_as_they_come_and_ends_on_ctrl_c() {
     a.ok(&sync);
     assert_eq!(lines(&news.recv_timeout(PATIENCE).unwrap())[0]["kind"], "deleted");
     interrupt(&watch);
-    let deadline = Instant::now() + PATIENCE;
-    let status = loop {
-        match watch.try_wait().unwrap() {
-            Some(status) => break status,
-            None if Instant::now() > deadline => {
-                watch.kill().unwrap();
-                panic!("watch did not end");
-            }
-            None => std::thread::sleep(Duration::from_millis(20)),
+    assert_eq!(ended(&mut watch), Some(0));
+}
+
+#[test]
+fn counters_that_are_counted_beyond_64_bits_stand_at_the_end_on_every_device() {
+    // Would show two people who each added a lot that they took something away.
+    let relay = Relay::start();
+    let (a, b) = (Terminal::new(), Terminal::new());
+    let sync = ["sync", "--relay", &relay.url];
+    let id = a.ok(&["put", "bags", r#"{"up": {"$counter": 0}, "l": [{"$counter": -1}]}"#]).trim().to_owned();
+    a.ok(&sync);
+    b.ok(&sync);
+    for terminal in [&a, &b] {
+        terminal.ok(&["set", "bags", &id, "up=9223372036854775807", "l=[-9223372036854775808]"]);
+    }
+    for terminal in [&a, &b, &a] {
+        terminal.ok(&sync);
+    }
+    let exported = a.ok(&["export", "bags"]);
+    assert_eq!(exported, b.ok(&["export", "bags"]));
+    assert_eq!(lines(&exported)[0]["up"], json!({"$counter": i64::MAX}));
+    assert_eq!(lines(&exported)[0]["l"], json!([{"$counter": i64::MIN}]));
+    // What is set from there is what it is set to.
+    a.ok(&["set", "bags", &id, "up=7"]);
+    a.ok(&sync);
+    b.ok(&sync);
+    assert_eq!(b.json(&["get", "bags", &id])["up"], 7);
+}
+
+#[cfg(unix)]
+#[test]
+fn status_asks_a_watch_that_has_the_replica_open() {
+    // Would leave whoever keeps a watch running without a way to see whether it works.
+    use std::os::unix::fs::PermissionsExt;
+    let relay = Relay::start();
+    let terminal = Terminal::new();
+    terminal.ok(&["put", "bags", "{}"]);
+    assert_eq!(terminal.json(&["status"])["connection"], json!(null));
+    let socket = terminal.path("replica.redb.watch");
+    // Left behind by one that was killed: nobody listens.
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let mut watch = watch(&terminal, &relay.url);
+    let status = until(&terminal, |status| status["connection"]["phase"] == "up_to_date");
+    assert_eq!(status["connection"]["error"], json!(null));
+    assert!(status["connection"]["last_synced_ms"].as_i64() > Some(1_500_000_000_000), "{status}");
+    assert_eq!((&status["pending"], &status["connection"]["pending"]), (&json!(0), &json!(0)));
+    assert_eq!(status["spaces"][0]["collections"], json!({"bags": 1}));
+    assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    let text = terminal.ok(&["status"]);
+    assert!(text.contains("watch     up to date") && text.contains("bags: 1 entities"), "{text}");
+    let other_space = terminal.json(&["status", "--space", "team"]);
+    assert_ne!(other_space["space"], status["space"]);
+    // Everything else still needs the file.
+    assert_eq!(terminal.error(1, &["ls", "bags"])["kind"], "in_use");
+    // Nonsense, silence and a reader who leaves do it no harm.
+    use std::io::Write;
+    for nonsense in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"", b"{}\n", b"\xff\xff\n", &[b'x'; 10_000]] {
+        let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        // It may have hung up before all of it was said.
+        let _is_taken = stream.write_all(nonsense).is_ok();
+    }
+    let silent: Vec<_> = (0..4).map(|_| std::os::unix::net::UnixStream::connect(&socket).unwrap()).collect();
+    drop(relay);
+    let status = until(&terminal, |status| status["connection"]["phase"] != "up_to_date");
+    assert!(["offline", "connecting"].contains(&status["connection"]["phase"].as_str().unwrap()), "{status}");
+    interrupt(&watch);
+    assert_eq!(ended(&mut watch), Some(0));
+    drop(silent);
+    assert!(!socket.exists());
+    assert_eq!(terminal.json(&["status"])["connection"], json!(null));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_in_the_place_of_the_socket_is_left_alone() {
+    // Would remove another program's file, or believe what another program answers.
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+    let relay = Relay::start();
+    let terminal = Terminal::new();
+    terminal.ok(&["init"]);
+    let socket = terminal.write("replica.redb.watch", "my thesis");
+    let mut first = watch(&terminal, &relay.url);
+    let mut said = BufReader::new(first.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(said.any(|line| line.contains("cannot ask this watch")));
+    assert_eq!(terminal.error(1, &["status"])["kind"], "in_use");
+    interrupt(&first);
+    assert_eq!(ended(&mut first), Some(0));
+    assert_eq!(std::fs::read_to_string(&socket).unwrap(), "my thesis");
+    std::fs::remove_file(&socket).unwrap();
+    // Another program listens there, and answers something else.
+    let listener = UnixListener::bind(&socket).unwrap();
+    let mut second = watch(&terminal, &relay.url);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut asked = [0; 64];
+            let _is_asked = stream.read(&mut asked).is_ok();
+            let _is_told = stream.write_all(b"{\"status\": 5}\n").is_ok();
         }
-    };
-    assert_eq!(status.code(), Some(0));
+    });
+    let mut said = BufReader::new(second.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(said.any(|line| line.contains("cannot ask this watch")));
+    assert_eq!(terminal.error(1, &["status"])["kind"], "in_use");
+    interrupt(&second);
+    assert_eq!(ended(&mut second), Some(0));
+    assert!(socket.exists());
+}
+
+/// A watch as a process.
+fn watch(terminal: &Terminal, url: &str) -> Child {
+    let mut command = terminal.command(&["watch", "--relay", url]);
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Asks for the status until it is as it should be.
+fn until(terminal: &Terminal, is_so: impl Fn(&Json) -> bool) -> Json {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let status = terminal.json(&["status"]);
+        if is_so(&status) {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "{status}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The exit code of a process that was told to end.
+fn ended(child: &mut Child) -> Option<i32> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        let is_late = Instant::now() > deadline;
+        if is_late {
+            child.kill().unwrap();
+        }
+        assert!(!is_late, "it did not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// The lines of a process as they come.

@@ -68,7 +68,7 @@ fn spaces_are_apart_and_a_name_is_the_same_space_everywhere() {
     // Would mix a team's data with a person's own.
     let terminal = Terminal::new();
     terminal.ok(&["put", "bags", "{}", "--space", "team"]);
-    assert_eq!(terminal.ok(&["ls", "bags"]), "");
+    assert_eq!(terminal.error(1, &["ls", "bags"])["kind"], "no_collection");
     let team = terminal.json(&["status", "--space", "team"]);
     let by_id = terminal.ok(&["ls", "bags", "--space", team["space"].as_str().unwrap()]);
     assert_eq!(by_id, terminal.ok(&["ls", "bags", "--space", "team"]));
@@ -107,6 +107,36 @@ fn what_is_missing_has_exit_code_1() {
     }
     assert_eq!(terminal.error(1, &["set", "bags", MISSING, "a=1"])["kind"], "not_found");
     assert_eq!(terminal.error(1, &["import", "bags", "no-such-file"])["kind"], "io");
+}
+
+#[test]
+fn a_collection_that_never_was_is_not_an_empty_one() {
+    // Would let a typing error look like lost data, or an export of nothing replace one of everything.
+    let terminal = Terminal::new();
+    let id = terminal.ok(&["put", "bags", "{}"]).trim().to_owned();
+    terminal.ok(&["rm", "bags", &id]);
+    let file = terminal.write("bags.jsonl", "an older export");
+    for verb in [vec!["ls", "bagz"], vec!["export", "bagz"], vec!["export", "bagz", file.to_str().unwrap()]] {
+        let error = terminal.error(1, &verb);
+        assert!(
+            error["kind"] == "no_collection" && error["message"].to_string().contains("`bagz`"),
+            "{error}"
+        );
+    }
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "an older export");
+    for verb in ["ls", "export"] {
+        assert_eq!(terminal.ok(&[verb, "bags"]), "", "it is empty, and it is there");
+    }
+}
+
+#[test]
+fn logs_that_nobody_looks_at_have_no_colours() {
+    // Would fill a log file with codes that hide the words from whoever searches it.
+    let terminal = Terminal::new();
+    let mut command = terminal.command(&["sync", "--relay", "ws://127.0.0.1:1"]);
+    let output = command.env("RUST_LOG", "trace").output().unwrap();
+    let logged = String::from_utf8(output.stderr).unwrap();
+    assert!(!logged.contains('\u{1b}') && logged.contains("error: "), "{logged}");
 }
 
 #[test]

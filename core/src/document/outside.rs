@@ -13,10 +13,7 @@ use super::{
     ACTOR_BYTES, Document, LocalChange, LocalEdit, Tombstone, View, ViewError, WriteError, check_fields,
 };
 use crate::ingest::{ChangeLimits, IngestError, Panicked, check_stored_as, guarded, prevalidate_change};
-use crate::model::{DEPTH_MAX, JsonError, Map, map_from_json};
-
-/// How deep JSON may nest: a `{"$bytes": ...}` is one level more than the value that it stands for.
-const JSON_DEPTH_MAX: usize = DEPTH_MAX + 1;
+use crate::model::{JSON_DEPTH_MAX, JsonError, Map, map_from_json};
 
 /// One edit of one entity, by somebody who has no replica.
 #[derive(Clone, Debug, PartialEq)]

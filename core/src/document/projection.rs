@@ -14,7 +14,7 @@ use super::texts::KnownTexts;
 use super::view::device_of;
 use super::{Document, EntityMeta, View, ViewError, read};
 use crate::ingest::{IngestError, Panicked, check_stored_as, guarded, milliseconds};
-use crate::model::{DEPTH_MAX, json_from_map, json_from_value};
+use crate::model::{DEPTH_MAX, JsonStyle, json_from_map, json_from_value};
 
 /// An entity as JSON.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +22,7 @@ use crate::model::{DEPTH_MAX, json_from_map, json_from_value};
 pub struct Projection {
     /// The collection that the entity was created in.
     pub collection: Option<CollectionName>,
-    /// The app's fields, without those whose names begin with `_`; see [`json_from_map`].
+    /// The app's fields, without those whose names begin with `_`, in the style [`JsonStyle::Sql`].
     pub data: Json,
     /// The values that compete, by the JSON pointer (RFC 6901) of their field; `{}` when there are none.
     ///
@@ -82,7 +82,7 @@ fn make(changes: Vec<(ChangeHash, Bytes)>) -> Result<Option<Projection>, Project
         return Ok(None);
     }
     Ok(Some(Projection {
-        data: json_from_map(&view.fields),
+        data: json_from_map(&view.fields, JsonStyle::Sql),
         conflicts: conflicts(&document)?,
         meta: view.meta(),
         changes: document.changes_len(),
@@ -183,7 +183,7 @@ impl Search<'_> {
             };
             let (texts, id_of) = (KnownTexts::default(), || id.clone());
             let value = match read::value(self.automerge, texts, &self.counters, &held, &id_of, depth) {
-                Ok(value) => json_from_value(&value),
+                Ok(value) => json_from_value(&value, JsonStyle::Sql),
                 // The value that is shown is not too deep, or there would be no projection.
                 Err(ViewError::TooDeep) => Json::Null,
                 Err(error) => return Err(error),

@@ -16,7 +16,11 @@ pub(crate) use align::{Hunk, hunks};
 pub(crate) use compare::fingerprint;
 pub use decode::{DecodeError, from_map};
 pub use encode::{EncodeError, to_map};
-pub use json::{JsonError, json_from_map, json_from_value, map_from_json, value_from_json};
+pub(crate) use json::JSON_DEPTH_MAX;
+pub use json::{
+    JsonError, JsonStyle, json_from_map, json_from_value, map_from_json, map_from_json_text, value_from_json,
+    value_from_json_text,
+};
 pub(crate) use row::{decode_value, encode_map, encode_value};
 pub use scalar::{Counter, IdField, KeyField, Keyed, Timestamp};
 pub(crate) use shape::{Container, Shape};

@@ -5,7 +5,7 @@ use headwater::document::{
     project,
 };
 use headwater::ingest::{ChangeLimits, IngestError, check_record};
-use headwater::model::{DEPTH_MAX, JsonError, json_from_map, map_from_json};
+use headwater::model::{DEPTH_MAX, JsonError, JsonStyle, json_from_map, map_from_json};
 use headwater::replica::MergeRequest;
 use headwater::{ChangeHash, CollectionName, EntityId, Replica, SpaceId};
 use headwater_storage::{Bytes, ChangeRecord, PayloadKind};
@@ -34,7 +34,7 @@ fn set(replica: &Replica, id: EntityId, fields: Json) {
 /// The fields as an app sees them, unless the entity is deleted.
 fn get(replica: &Replica, id: EntityId) -> Option<Json> {
     let record = replica.space(SPACE).dynamic("bags").unwrap().get(id).unwrap();
-    record.map(|record| json_from_map(&record.fields))
+    record.map(|record| json_from_map(&record.fields, JsonStyle::Plain))
 }
 
 fn shown(changes: &Changes) -> Projection {

@@ -1,6 +1,6 @@
 //! Real records, imported on one device and synced to another.
 
-use headwater::model::{json_from_map, map_from_json};
+use headwater::model::{JsonStyle, json_from_map, map_from_json};
 use headwater::{EntityId, Map, Replica};
 use serde_json::Value as Json;
 
@@ -32,7 +32,7 @@ async fn imported_records_arrive_field_by_field() {
         .dynamic("coffees")
         .unwrap()
         .iter()
-        .map(|record| json_from_map(&record.unwrap().fields))
+        .map(|record| json_from_map(&record.unwrap().fields, JsonStyle::Plain))
         .collect();
     assert_eq!(arrived.len(), coffees.len());
     for (number, (arrived, coffee)) in arrived.iter().zip(&coffees).enumerate() {
