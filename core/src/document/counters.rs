@@ -61,3 +61,87 @@ impl Counters {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use automerge::ROOT;
+    use automerge::transaction::Transactable;
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::document::Document;
+    use crate::model::{Map, Value};
+
+    /// A document with two counters: each of `amounts` is added to `n` by a device that has not seen the others.
+    fn counted(start: i64, amounts: &[i64]) -> Document {
+        let mut first = Automerge::new();
+        let mut tx = first.transaction();
+        tx.put(ROOT, "n", ScalarValue::counter(start)).unwrap();
+        tx.put(ROOT, "calm", ScalarValue::counter(-4)).unwrap();
+        tx.commit();
+        let forks: Vec<Automerge> = amounts
+            .iter()
+            .map(|amount| {
+                let mut fork = first.fork();
+                let mut tx = fork.transaction();
+                tx.increment(ROOT, "n", *amount).unwrap();
+                tx.commit();
+                fork
+            })
+            .collect();
+        for mut fork in forks {
+            first.merge(&mut fork).unwrap();
+        }
+        let changes =
+            first.get_changes(&[]).into_iter().map(|change| Bytes::copy_from_slice(change.raw_bytes()));
+        Document::from_changes(changes).unwrap()
+    }
+
+    fn shown(document: &Document) -> i64 {
+        let fields: Map = document.fields().unwrap();
+        assert_eq!(fields.get("calm"), Some(&Value::Counter(-4)));
+        match fields.get("n") {
+            Some(Value::Counter(count)) => *count,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_counted_beyond_64_bits_stands_at_the_end() {
+        // Would show a loss where everybody gained, and something else in a replica that reads it from a snapshot.
+        const QUARTER: i64 = 1 << 62;
+        for (start, amounts, expected) in [
+            (0, vec![i64::MAX, i64::MAX], i64::MAX),
+            (0, vec![i64::MIN, i64::MIN, -1], i64::MIN),
+            // These wrap around to a number that looks like any other.
+            (1, vec![QUARTER; 4], i64::MAX),
+            (7, vec![-QUARTER; 4], i64::MIN),
+            // On its way it leaves the range and comes back.
+            (0, vec![i64::MAX, i64::MAX, i64::MIN, i64::MIN], -2),
+            (i64::MAX, vec![-1], i64::MAX - 1),
+            (5, vec![1, 2], 8),
+        ] {
+            let document = counted(start, &amounts);
+            assert_eq!(shown(&document), expected, "{start} {amounts:?}");
+            let snapshot = document.to_snapshot().unwrap();
+            assert_eq!(shown(&Document::from_snapshot(&snapshot).unwrap()), expected, "{start} {amounts:?}");
+        }
+    }
+
+    #[test]
+    fn large_numbers_elsewhere_do_not_make_reading_slow() {
+        // Would read the whole history of every entity that holds a large id beside a counter.
+        let mut document = Automerge::new();
+        let mut tx = document.transaction();
+        tx.put(ROOT, "id", i64::MAX).unwrap();
+        tx.put(ROOT, "n", ScalarValue::counter(3)).unwrap();
+        tx.commit();
+        let mut tx = document.transaction();
+        tx.increment(ROOT, "n", 2).unwrap();
+        tx.commit();
+        let changes = document.get_changes(&[]).into_iter();
+        let changes = changes.map(|change| Bytes::copy_from_slice(change.raw_bytes()));
+        let document = Document::from_changes(changes).unwrap();
+        assert!(document.counted_max >= 5 && document.counted_max < 1 << 20, "{}", document.counted_max);
+    }
+}

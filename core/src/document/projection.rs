@@ -125,7 +125,9 @@ impl Search<'_> {
             if depth == 0 && item.key.starts_with('_') {
                 continue;
             }
-            let parent_len = self.enter(&item.key.replace('~', "~0").replace('/', "~1"));
+            // `jsonb` has no U+0000, in a path either.
+            let step = item.key.replace('~', "~0").replace('/', "~1").replace('\0', "\\u0000");
+            let parent_len = self.enter(&step);
             if item.conflict {
                 self.note(object, Prop::Map(item.key.to_string()), depth + 1)?;
             }

@@ -7,7 +7,7 @@ use headwater::document::{
 use headwater::ingest::{ChangeLimits, IngestError, check_record};
 use headwater::model::{DEPTH_MAX, JsonError, JsonStyle, json_from_map, map_from_json};
 use headwater::replica::MergeRequest;
-use headwater::{ChangeHash, CollectionName, EntityId, Replica, SpaceId};
+use headwater::{ChangeHash, CollectionName, EntityId, Map, Replica, SpaceId, Value};
 use headwater_storage::{Bytes, ChangeRecord, PayloadKind};
 use serde_json::{Value as Json, json};
 
@@ -304,4 +304,38 @@ fn an_actor_makes_one_change_of_an_entity() {
     let head = vec![(first.hash, first.payload)];
     let error = edit_outside(head, &patch(2, &shown(&all), json!({"name": "two"}))).unwrap_err();
     assert!(matches!(error, OutsideError::Ingest(IngestError::DoesNotApply(_))));
+}
+
+#[test]
+fn what_a_database_cannot_hold_survives_an_edit_of_the_row() {
+    // Would turn a NaN into null, or lose a character, as soon as somebody with SQL corrects another field.
+    let map = |key: &str, value| Value::Map(Map::from([(key.to_owned(), value)]));
+    let fields: Map = [
+        ("nan", Value::Float(f64::NAN)),
+        ("negative_zero", Value::Float(-0.0)),
+        ("large", Value::Float(1e16)),
+        ("big", Value::Uint(u64::MAX)),
+        ("string", Value::from("a\0b")),
+        ("text", Value::Text("c\0d".into())),
+        ("list", Value::List(vec![map("\0", Value::Float(f64::INFINITY)), map("$text", Value::Int(1))])),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect();
+    let replica = replica();
+    let bags = replica.space(SPACE).dynamic("bags").unwrap();
+    let id = bags.insert(fields.clone()).unwrap().id;
+    let seen = shown(&changes(&replica, id));
+    let text = seen.data.to_string();
+    assert!(!text.contains("null") && !text.contains(r#"a\u0000"#) && !text.contains("-0.0,"), "{text}");
+    // One field by itself, and one element of the list beside what it cannot hold.
+    let mut list = seen.data["list"].clone();
+    list.as_array_mut().unwrap().push(json!(5));
+    let change = made(&changes(&replica, id), &patch(1, &seen, json!({"rating": 4, "list": list})));
+    give(&replica, id, change);
+    let mut expected = fields;
+    expected.insert("rating".to_owned(), Value::Int(4));
+    let Some(Value::List(items)) = expected.get_mut("list") else { unreachable!() };
+    items.push(Value::Int(5));
+    assert_eq!(bags.get(id).unwrap().unwrap().fields, expected);
 }
