@@ -2,11 +2,16 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use headwater::{CollectionName, DynamicCollection, Replica, Space};
+use headwater::{CollectionName, DynamicCollection, OpenError, Replica, Space};
 
 use crate::args::Options;
 use crate::failure::Failure;
+
+/// How often, and how long, a verb waits for another that has the replica open for a moment.
+pub(crate) const ATTEMPTS_MAX: u32 = 20;
+pub(crate) const ATTEMPTS_APART: Duration = Duration::from_millis(100);
 
 /// What to do when there is no replica yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +41,18 @@ impl Options {
             return Err(Failure::NoReplica(path));
         }
         Ok(Replica::open(path)?)
+    }
+
+    /// As [`Options::open`], for a verb that stays: a command that has the replica open for a moment is waited for.
+    pub(crate) fn open_to_stay(&self, missing: Missing) -> Result<Replica, Failure> {
+        let mut attempts = 0;
+        loop {
+            match self.open(missing) {
+                Err(Failure::Open(OpenError::InUse { .. })) if attempts < ATTEMPTS_MAX => attempts += 1,
+                opened => return opened,
+            }
+            std::thread::sleep(ATTEMPTS_APART);
+        }
     }
 
     pub(crate) fn open_space(&self, missing: Missing) -> Result<Space, Failure> {

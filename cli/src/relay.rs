@@ -53,7 +53,7 @@ pub(crate) fn sync(options: &Options, output: &mut Output) -> Result<(), Failure
 
 pub(crate) fn watch(options: &Options, watch: &Watch, output: &mut Output) -> Result<(), Failure> {
     let url = relay_url(options)?;
-    let replica = options.open(Missing::Create)?;
+    let replica = options.open_to_stay(Missing::Create)?;
     runtime()?.block_on(async {
         let space = replica.space(options.space.as_str()).id();
         // Before the connection, so that nothing that it brings is missed.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use headwater::{OpenError, Phase, Replica, SpaceId, Status};
 use serde::{Deserialize, Serialize};
@@ -11,19 +10,16 @@ use crate::args::Options;
 #[cfg(unix)]
 use crate::beside::{self, Answer};
 use crate::failure::Failure;
-use crate::open::Missing;
+use crate::open::{ATTEMPTS_APART, ATTEMPTS_MAX, Missing};
 use crate::output::Output;
-
-/// A command that holds the file for a moment, or a watch that is just starting, is waited for.
-const ATTEMPTS_MAX: u32 = 20;
-const ATTEMPTS_APART: Duration = Duration::from_millis(100);
 
 pub(crate) fn status(options: &Options, output: &mut Output) -> Result<(), Failure> {
     let report = report(options)?;
     output.result(|| report.describe(&options.space), &report)
 }
 
-/// Reads the replica, or asks whoever has it open.
+/// Reads the replica, or asks whoever has it open. A command that holds the file for a moment, or a watch that is just starting, is
+/// waited for.
 fn report(options: &Options) -> Result<Report, Failure> {
     let path = options.replica_path()?;
     let mut attempts = 0;

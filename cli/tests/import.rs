@@ -222,31 +222,36 @@ fn a_signal_ends_an_import_with_how_far_it_came() {
 #[cfg(unix)]
 #[test]
 fn a_full_disk_ends_an_import_with_how_far_it_came() {
-    // Would say that a file could not be written, and not that thousands of records are in it.
-    let terminal = Terminal::new();
-    let file: String =
-        (0..20_000).map(|n| format!("{{\"id\": {n}, \"padding\": \"{}\"}}\n", "x".repeat(200))).collect();
-    let path = terminal.write("bags.jsonl", &file);
-    let binary = env!("CARGO_BIN_EXE_headwater");
-    let replica = terminal.path("replica.redb");
-    // No file may grow beyond 6 MB; the signal that says so is ignored, so that writing fails as on a full disk.
-    let script = format!(
-        "trap '' XFSZ; ulimit -f 6000; exec '{binary}' --json --replica '{}' import bags '{}'",
-        replica.display(),
-        path.display()
-    );
-    let output =
-        Command::new("bash").args(["-c", &script]).env_clear().env("PATH", "/usr/bin:/bin").output().unwrap();
-    let error: Json = serde_json::from_slice(&output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{error}");
-    let imported = error["error"]["imported"].as_u64().unwrap();
-    assert!(imported > 0 && imported < 20_000, "{error}");
-    assert_eq!(terminal.json(&["status"])["spaces"][0]["collections"]["bags"], imported);
+    // Would say that a file could not be written, and not that thousands of records are in it; or promise that running it again goes
+    // on, and add records a second time that nothing tells apart.
+    for has_ids in [true, false] {
+        let terminal = Terminal::new();
+        let record = |n: u64| {
+            let id = if has_ids { format!("\"id\": {n}, ") } else { String::new() };
+            format!("{{{id}\"padding\": \"{}\"}}\n", "x".repeat(200))
+        };
+        let path = terminal.write("bags.jsonl", &(0..20_000).map(record).collect::<String>());
+        // No file may grow beyond 6 MB; the signal that says so is ignored, so that writing fails as on a full disk.
+        let script = format!(
+            "trap '' XFSZ; ulimit -f 6000; exec '{}' --json --replica '{}' import bags '{}'",
+            env!("CARGO_BIN_EXE_headwater"),
+            terminal.path("replica.redb").display(),
+            path.display()
+        );
+        let mut command = Command::new("bash");
+        let output = command.args(["-c", &script]).env_clear().env("PATH", "/usr/bin:/bin").output().unwrap();
+        let error: Json = serde_json::from_slice(&output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        let imported = error["error"]["imported"].as_u64().unwrap();
+        assert!(imported > 0 && imported < 20_000, "{error}");
+        assert_eq!(terminal.json(&["status"])["spaces"][0]["collections"]["bags"], imported);
+        assert_eq!(error["error"]["message"].as_str().unwrap().contains("--key"), !has_ids, "{error}");
+    }
 }
 
 #[test]
-fn records_that_nothing_tells_apart_are_mentioned_when_an_import_ends_early() {
-    // Would promise that running it again goes on, and add those records a second time.
+fn a_file_that_cannot_be_read_says_so_with_how_far_it_came() {
+    // Would end as if the file had been empty.
     let terminal = Terminal::new();
     let directory = terminal.path("folder");
     std::fs::create_dir(&directory).unwrap();

@@ -183,6 +183,11 @@ fn status_asks_a_watch_that_has_the_replica_open() {
     // Left behind by one that was killed: nobody listens.
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     let mut watch = watch(&terminal, &relay.url);
+    let deadline = Instant::now() + PATIENCE;
+    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+        assert!(Instant::now() < deadline, "the watch does not listen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let status = until(&terminal, |status| status["connection"]["phase"] == "up_to_date");
     assert_eq!(status["connection"]["error"], json!(null));
     assert!(status["connection"]["last_synced_ms"].as_i64() > Some(1_500_000_000_000), "{status}");

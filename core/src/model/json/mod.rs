@@ -29,6 +29,16 @@ use super::DEPTH_MAX;
 pub(crate) const JSON_DEPTH_MAX: usize = 3 * DEPTH_MAX + 2;
 
 /// How values are written as JSON.
+///
+/// ```
+/// use headwater::model::{JsonStyle, Value, json_from_value, value_from_json};
+/// let zero = Value::Float(-0.0);
+/// assert_eq!(json_from_value(&zero, JsonStyle::Kinds).to_string(), "-0.0");
+/// let in_sql = json_from_value(&zero, JsonStyle::Sql);
+/// assert_eq!(in_sql, serde_json::json!({"$float": "-0.0"}));
+/// assert_eq!(value_from_json(in_sql)?, zero);
+/// # Ok::<(), headwater::model::JsonError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JsonStyle {
     /// Every value reads back as exactly what it was. For export and import.
@@ -42,6 +52,12 @@ pub enum JsonStyle {
 }
 
 /// JSON that cannot be an entity or a field of one.
+///
+/// ```
+/// use headwater::model::map_from_json_text;
+/// let error = map_from_json_text(br#"{"account": 123456789012345678901}"#).unwrap_err();
+/// assert!(error.to_string().starts_with("the number 123456789012345678901 has more digits"));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JsonError {

@@ -9,6 +9,13 @@ use crate::model::{Map, Text, Value};
 ///
 /// # Errors
 /// When `json` is no object, or a field cannot be read; see [`value_from_json`].
+///
+/// ```
+/// use headwater::model::{Value, map_from_json};
+/// let fields = map_from_json(serde_json::json!({"notes": {"$text": "juicy"}}))?;
+/// assert_eq!(fields["notes"], Value::Text("juicy".into()));
+/// # Ok::<(), headwater::model::JsonError>(())
+/// ```
 pub fn map_from_json(json: Json) -> Result<Map, JsonError> {
     match json {
         Json::Object(object) if is_escape(&object) => match value_at(Json::Object(object), 0)? {

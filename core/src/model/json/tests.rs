@@ -5,6 +5,12 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::model::{Map, Value};
 
+/// `PROPTEST_CASES=n` for more.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig { cases: default.cases.max(2000), ..default }
+}
+
 /// Any value, with what is hard to carry more often than chance would have it.
 fn values() -> impl Strategy<Value = Value> {
     let float = prop_oneof![
@@ -96,7 +102,7 @@ fn through_jsonb(json: &Json) -> Json {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(config())]
 
     #[test]
     fn any_value_comes_back_from_json_with_kinds(value in values()) {
