@@ -1,7 +1,9 @@
-//! How `status` asks a running `watch`: over a Unix domain socket beside the replica's file, which only the file's owner can open.
+//! How `status` asks a running `watch`: over a Unix domain socket beside the replica's file, which only the
+//! file's owner can open.
 //!
-//! One line of JSON asks, one line of JSON answers. The replica itself stays with the watch, which holds the file's lock: so there is
-//! one watch of a file at most, and a socket to which nobody listens was left behind by one that was killed.
+//! One line of JSON asks, one line of JSON answers. The replica itself stays with the watch, which holds the
+//! file's lock: so there is one watch of a file at most, and a socket to which nobody listens was left behind
+//! by one that was killed.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, Permissions};
@@ -110,7 +112,8 @@ impl Beside {
             Ok(_) if UnixStream::connect(&path).is_ok() => return Err(io::ErrorKind::AddrInUse.into()),
             _ => {}
         }
-        // In a folder of its own until its permissions are right; and a rename replaces one that was left behind.
+        // In a folder of its own until its permissions are right; and a rename replaces one that was left
+        // behind.
         let folder = path.with_file_name(format!(".w{}", std::process::id()));
         DirBuilder::new().mode(0o700).create(&folder)?;
         let made = folder.join("s");
@@ -187,7 +190,8 @@ async fn answer(
     tokio::time::timeout(REQUEST_TIME_MAX, write.write_all(&line)).await?
 }
 
-/// Where the socket of a replica is: beside its file, or, if that path is too long for a socket, in the user's runtime folder.
+/// Where the socket of a replica is: beside its file, or, if that path is too long for a socket, in the
+/// user's runtime folder.
 fn socket_path(replica: &Path) -> Option<PathBuf> {
     // However the file was named, its socket is one.
     let replica = fs::canonicalize(replica).ok()?;

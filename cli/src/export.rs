@@ -28,7 +28,8 @@ pub(crate) fn export(options: &Options, export: &Export, output: &mut Output) ->
     output.result(human, &json!({ "exported": exported, "file": path.to_string_lossy() }))
 }
 
-/// Writes a file that is complete or not there: beside its final name first, so that a failure leaves an older export alone.
+/// Writes a file that is complete or not there: beside its final name first, so that a failure leaves an
+/// older export alone.
 fn write_file(path: &Path, entities: &DynamicCollection, style: JsonStyle) -> Result<u64, Failure> {
     // What is there and no plain file (a pipe, a terminal) is written to as it is.
     let is_special = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());

@@ -1,8 +1,9 @@
 //! `headwater`: a replica from the terminal, for people and scripts.
 //!
-//! A command travels through the modules in this order: [`args`] says what was asked, [`open`] finds the replica, one of
-//! [`edit`], [`read`], [`import`], [`export`], [`relay`], [`status`] and [`care`] does it, [`output`] prints it, [`failure`] turns
-//! what went wrong into an exit code. [`stop`] hears of ctrl-c; [`beside`] is how `status` asks a running `watch`.
+//! A command travels through the modules in this order: [`args`] says what was asked, [`open`] finds the
+//! replica, one of [`edit`], [`read`], [`import`], [`export`], [`relay`], [`status`] and [`care`] does it,
+//! [`output`] prints it, [`failure`] turns what went wrong into an exit code. [`stop`] hears of ctrl-c;
+//! [`beside`] is how `status` asks a running `watch`.
 
 mod args;
 #[cfg(unix)]

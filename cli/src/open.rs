@@ -43,7 +43,8 @@ impl Options {
         Ok(Replica::open(path)?)
     }
 
-    /// As [`Options::open`], for a verb that stays: a command that has the replica open for a moment is waited for.
+    /// As [`Options::open`], for a verb that stays: a command that has the replica open for a moment is
+    /// waited for.
     pub(crate) fn open_to_stay(&self, missing: Missing) -> Result<Replica, Failure> {
         let mut attempts = 0;
         loop {

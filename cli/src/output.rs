@@ -89,7 +89,8 @@ impl Output {
     }
 }
 
-/// Says something on stderr that is no result. Nobody may be listening there any more, which is no reason to stop.
+/// Says something on stderr that is no result. Nobody may be listening there any more, which is no reason to
+/// stop.
 pub(crate) fn tell(message: impl std::fmt::Display) {
     let _is_heard = writeln!(io::stderr(), "{message}").is_ok();
 }

@@ -9,7 +9,8 @@ use serde_json::Value as Json;
 
 /// The field that stands for the entity's id wherever an entity is JSON.
 pub(crate) const ID_FIELD: &str = "id";
-/// Where the value of a field `id` goes that cannot be the entity's id, such as a number from another program.
+/// Where the value of a field `id` goes that cannot be the entity's id, such as a number from another
+/// program.
 pub(crate) const SOURCE_ID_FIELD: &str = "source_id";
 
 /// A record that was read, and the id that it asks for.

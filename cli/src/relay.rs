@@ -74,7 +74,8 @@ pub(crate) fn watch(options: &Options, watch: &Watch, output: &mut Output) -> Re
     })
 }
 
-/// Answers `headwater status` while the watch runs. Without it the watch is as good, so a socket that cannot be had is only mentioned.
+/// Answers `headwater status` while the watch runs. Without it the watch is as good, so a socket that cannot
+/// be had is only mentioned.
 #[cfg(unix)]
 fn answer_status(
     options: &Options,

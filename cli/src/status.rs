@@ -18,8 +18,8 @@ pub(crate) fn status(options: &Options, output: &mut Output) -> Result<(), Failu
     output.result(|| report.describe(&options.space), &report)
 }
 
-/// Reads the replica, or asks whoever has it open. A command that holds the file for a moment, or a watch that is just starting, is
-/// waited for.
+/// Reads the replica, or asks whoever has it open. A command that holds the file for a moment, or a watch
+/// that is just starting, is waited for.
 fn report(options: &Options) -> Result<Report, Failure> {
     let path = options.replica_path()?;
     let mut attempts = 0;

@@ -196,7 +196,8 @@ fn a_signal_ends_an_import_with_how_far_it_came() {
             writeln!(input, "{{\"id\": {n}}}").unwrap();
         }
         input.flush().unwrap();
-        // The input stays open and silent. What is there is in the replica once a second process finds it in use.
+        // The input stays open and silent. What is there is in the replica once a second process finds it in
+        // use.
         let deadline = Instant::now() + PATIENCE;
         while terminal.run(&["ls", "bags"]).stderr.contains("there is no replica") {
             assert!(Instant::now() < deadline, "the import did not begin");
@@ -222,8 +223,8 @@ fn a_signal_ends_an_import_with_how_far_it_came() {
 #[cfg(unix)]
 #[test]
 fn a_full_disk_ends_an_import_with_how_far_it_came() {
-    // Would say that a file could not be written, and not that thousands of records are in it; or promise that running it again goes
-    // on, and add records a second time that nothing tells apart.
+    // Would say that a file could not be written, and not that thousands of records are in it; or promise
+    // that running it again goes on, and add records a second time that nothing tells apart.
     for has_ids in [true, false] {
         let terminal = Terminal::new();
         let record = |n: u64| {
@@ -231,7 +232,8 @@ fn a_full_disk_ends_an_import_with_how_far_it_came() {
             format!("{{{id}\"padding\": \"{}\"}}\n", "x".repeat(200))
         };
         let path = terminal.write("bags.jsonl", &(0..20_000).map(record).collect::<String>());
-        // No file may grow beyond 6 MB; the signal that says so is ignored, so that writing fails as on a full disk.
+        // No file may grow beyond 6 MB; the signal that says so is ignored, so that writing fails as on a
+        // full disk.
         let script = format!(
             "trap '' XFSZ; ulimit -f 6000; exec '{}' --json --replica '{}' import bags '{}'",
             env!("CARGO_BIN_EXE_headwater"),

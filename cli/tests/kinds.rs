@@ -55,7 +55,8 @@ fn records(terminal: &Terminal) -> Vec<Map> {
 
 #[test]
 fn an_export_is_imported_as_exactly_what_it_was() {
-    // Would turn texts into strings and counters into numbers on the way to another device, where later edits no longer merge.
+    // Would turn texts into strings and counters into numbers on the way to another device, where later edits
+    // no longer merge.
     let (a, b) = (Terminal::new(), Terminal::new());
     let only = |key: &str, value| Map::from([(key.to_owned(), value)]);
     let entities =

@@ -1,8 +1,9 @@
 //! Which entity a record is about: what makes an import repeatable.
 //!
-//! A record whose `id` is a UUID says so itself. Any other is known by a key: its foreign `id`, kept in the field `source_id`, or the
-//! field that `--key` names. An entity that has the key already is the one; otherwise the id follows from the collection, the field
-//! and the key, so that two devices that import one file make the same entities.
+//! A record whose `id` is a UUID says so itself. Any other is known by a key: its foreign `id`, kept in the
+//! field `source_id`, or the field that `--key` names. An entity that has the key already is the one;
+//! otherwise the id follows from the collection, the field and the key, so that two devices that import one
+//! file make the same entities.
 
 use std::collections::HashMap;
 
@@ -68,7 +69,8 @@ impl Identities {
         Identities { entities, named, known: None }
     }
 
-    /// The entities that a record may be about. They have to be stored before [`Identities::resolve`] is asked.
+    /// The entities that a record may be about. They have to be stored before [`Identities::resolve`] is
+    /// asked.
     pub(crate) fn candidates(&mut self, record: &Incoming) -> Result<Vec<EntityId>, Unclear> {
         let Some(key) = self.key(record)? else { return Ok(record.id.into_iter().collect()) };
         let made = self.made_for(&key);
@@ -191,7 +193,8 @@ mod tests {
 
     #[test]
     fn the_ids_of_imported_records_never_change() {
-        // Would double every record of every file that is imported again by a later version, or by another device.
+        // Would double every record of every file that is imported again by a later version, or by another
+        // device.
         let (_directory, entities) = collection();
         let mut identities = Identities::new(entities.clone(), None);
         assert_eq!(id(&mut identities, r#"{"id": 5}"#).to_string(), "94bac01a-3e82-5e4f-8258-fa9dfa2eddda");

@@ -81,7 +81,8 @@ impl Importer {
         };
         let (id, is_known) = match self.identify(&incoming)? {
             Ok(Identity::Known(id)) => (id, true),
-            // A new UUIDv7 is greater than the one before it, so an export has new records in the order of their lines.
+            // A new UUIDv7 is greater than the one before it, so an export has new records in the order of
+            // their lines.
             Ok(Identity::New) => (EntityId::from_uuid(Uuid::now_v7()), false),
             Err(reason) => return self.refuse(place, reason),
         };

@@ -1,5 +1,5 @@
-//! The verb `import`: [`source`] finds the records of a file, [`underscore`] sees to names that are Headwater's own, [`identity`] says
-//! which entity a record is about, [`importer`] stores them.
+//! The verb `import`: [`source`] finds the records of a file, [`underscore`] sees to names that are
+//! Headwater's own, [`identity`] says which entity a record is about, [`importer`] stores them.
 
 mod identity;
 mod importer;
@@ -26,7 +26,8 @@ use importer::{BadLines, Importer};
 use source::{Raw, Source};
 pub(crate) use underscore::Underscore;
 
-/// Records that are read ahead while others are stored: so many, or so many bytes, and one such portion waits.
+/// Records that are read ahead while others are stored: so many, or so many bytes, and one such portion
+/// waits.
 const READ_AHEAD_RECORDS_MAX: usize = 500;
 const READ_AHEAD_BYTES_MAX: usize = 1024 * 1024;
 /// How soon a signal is noticed while the input has nothing to say.

@@ -1,7 +1,7 @@
 //! The records of a file, one at a time: JSON Lines, or one JSON array.
 //!
-//! Nothing is parsed here. A record is found by its line, or by the brackets and quotes around it, so that one that is broken or too
-//! large does not hide those behind it, and no more than one is in memory.
+//! Nothing is parsed here. A record is found by its line, or by the brackets and quotes around it, so that
+//! one that is broken or too large does not hide those behind it, and no more than one is in memory.
 
 use std::fmt;
 use std::io::{self, BufRead, Cursor, Read};

@@ -13,7 +13,8 @@ const NAMES_MAX: usize = 100;
 pub(crate) enum Underscore {
     /// Leave the field out.
     Skip,
-    /// Call it by what follows the underscores; if that is taken or empty, by that with `field_` in front, as often as it takes.
+    /// Call it by what follows the underscores; if that is taken or empty, by that with `field_` in front, as
+    /// often as it takes.
     Rename,
 }
 

@@ -1,9 +1,10 @@
 //! Counters that were counted beyond 64 bits.
 //!
-//! The engine adds increments in 64 bits, and what is beyond wraps around: two devices that each add 2^63-1 would have counted to -2. No
-//! device can keep the others from it, so it is the reader who adds again, in 128 bits, and shows the end of the range instead. That
-//! follows from the changes alone, so every replica shows the same. It takes the whole history, and is done only where the sizes of
-//! the numbers in it allow for such a sum.
+//! The engine adds increments in 64 bits, and what is beyond wraps around: two devices that each add 2^63-1
+//! would have counted to -2. No device can keep the others from it, so it is the reader who adds again, in
+//! 128 bits, and shows the end of the range instead. That follows from the changes alone, so every replica
+//! shows the same. It takes the whole history, and is done only where the sizes of the numbers in it allow
+//! for such a sum.
 
 use std::collections::HashMap;
 
@@ -18,7 +19,8 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// Finds them. `counted_max` is how far from 0 a counter can be at most, by the sizes of the numbers in the document's changes.
+    /// Finds them. `counted_max` is how far from 0 a counter can be at most, by the sizes of the numbers in
+    /// the document's changes.
     pub(super) fn of(document: &Automerge, counted_max: u64) -> Counters {
         if i64::try_from(counted_max).is_ok() {
             return Counters::default();
@@ -72,7 +74,8 @@ mod tests {
     use crate::document::Document;
     use crate::model::{Map, Value};
 
-    /// A document with two counters: each of `amounts` is added to `n` by a device that has not seen the others.
+    /// A document with two counters: each of `amounts` is added to `n` by a device that has not seen the
+    /// others.
     fn counted(start: i64, amounts: &[i64]) -> Document {
         let mut first = Automerge::new();
         let mut tx = first.transaction();
@@ -108,7 +111,8 @@ mod tests {
 
     #[test]
     fn what_is_counted_beyond_64_bits_stands_at_the_end() {
-        // Would show a loss where everybody gained, and something else in a replica that reads it from a snapshot.
+        // Would show a loss where everybody gained, and something else in a replica that reads it from a
+        // snapshot.
         const QUARTER: i64 = 1 << 62;
         for (start, amounts, expected) in [
             (0, vec![i64::MAX, i64::MAX], i64::MAX),

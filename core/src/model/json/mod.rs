@@ -25,7 +25,8 @@ pub use write::{json_from_map, json_from_value};
 
 use super::DEPTH_MAX;
 
-/// How deep JSON may nest that is read: each level of a value can be an object, a list of pairs and a pair, and its end a form.
+/// How deep JSON may nest that is read: each level of a value can be an object, a list of pairs and a pair,
+/// and its end a form.
 pub(crate) const JSON_DEPTH_MAX: usize = 3 * DEPTH_MAX + 2;
 
 /// How values are written as JSON.
@@ -43,11 +44,12 @@ pub(crate) const JSON_DEPTH_MAX: usize = 3 * DEPTH_MAX + 2;
 pub enum JsonStyle {
     /// Every value reads back as exactly what it was. For export and import.
     Kinds,
-    /// A text is a plain string and a counter a plain number, which is what they are to any reader. Everything else is as in
-    /// [`JsonStyle::Kinds`], except that a map is escaped only where it would read back as something else.
+    /// A text is a plain string and a counter a plain number, which is what they are to any reader.
+    /// Everything else is as in [`JsonStyle::Kinds`], except that a map is escaped only where it would read
+    /// back as something else.
     Plain,
-    /// As [`JsonStyle::Plain`], for a `jsonb` column. That holds neither U+0000 nor the sign of -0, and writes a float of many digits
-    /// as a whole number; all three are written as a form.
+    /// As [`JsonStyle::Plain`], for a `jsonb` column. That holds neither U+0000 nor the sign of -0, and
+    /// writes a float of many digits as a whole number; all three are written as a form.
     Sql,
 }
 
@@ -64,11 +66,12 @@ pub enum JsonError {
     /// An entity is a JSON object; give it as `{...}`.
     #[error("an entity is a JSON object")]
     NotAnObject,
-    /// A form, such as `$bytes` or `$timestamp`, whose content is of the wrong kind. Correct the content, or write a map that only
-    /// looks like a form as `{"$map": {...}}`.
+    /// A form, such as `$bytes` or `$timestamp`, whose content is of the wrong kind. Correct the content, or
+    /// write a map that only looks like a form as `{"$map": {...}}`.
     #[error("`{0}` does not hold what its name says")]
     BadTag(&'static str),
-    /// A number that neither an integer of 64 bits nor a double holds to the last digit that is written. Write it as a string.
+    /// A number that neither an integer of 64 bits nor a double holds to the last digit that is written.
+    /// Write it as a string.
     #[error("the number {0} has more digits than can be kept; a string keeps them")]
     NumberOutOfRange(String),
     /// An object that has a key twice, so that one of the two values would be lost. Remove one of them.
@@ -77,8 +80,8 @@ pub enum JsonError {
     /// Lists and objects nest deeper than any value can; flatten it.
     #[error("lists and objects nest too deep")]
     TooDeep,
-    /// A string with half of a surrogate pair, which is no character, and the byte at which it begins. Whoever wrote the text cut a
-    /// string in the middle of a character; correct it there.
+    /// A string with half of a surrogate pair, which is no character, and the byte at which it begins.
+    /// Whoever wrote the text cut a string in the middle of a character; correct it there.
     #[error("`{escape}` at byte {at} is half of a surrogate pair, and no character")]
     HalfCharacter {
         /// How it is written.

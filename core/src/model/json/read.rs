@@ -5,7 +5,8 @@ use serde_json::{Map as Object, Value as Json};
 use super::{JSON_DEPTH_MAX, JsonError};
 use crate::model::{Map, Text, Value};
 
-/// Reads the fields of a JSON object. Its own keys are fields, whatever they look like, except that `{"$map": ...}` is an escape.
+/// Reads the fields of a JSON object. Its own keys are fields, whatever they look like, except that `{"$map":
+/// ...}` is an escape.
 ///
 /// # Errors
 /// When `json` is no object, or a field cannot be read; see [`value_from_json`].
@@ -30,7 +31,8 @@ pub fn map_from_json(json: Json) -> Result<Map, JsonError> {
 /// Reads one field.
 ///
 /// # Errors
-/// When a `$` form does not hold what its name says, a key is there twice in a list of pairs, or it nests too deep.
+/// When a `$` form does not hold what its name says, a key is there twice in a list of pairs, or it nests too
+/// deep.
 ///
 /// ```
 /// use headwater::model::{value_from_json, Value};

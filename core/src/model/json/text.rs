@@ -1,9 +1,10 @@
 //! JSON as it is written: nothing of the text is lost on its way to a value.
 //!
-//! serde_json by itself rounds a number that has too many digits, keeps the last of two equal keys, and has only the rounded number
-//! left to look at afterwards. Its feature `arbitrary_precision` would keep the digits, but for every crate of a build at once, and it
-//! makes a number an object to serde's visitors. So the text is read twice: by serde_json with a visitor that knows the keys, and, once
-//! it is known to be JSON, by a scan for its numbers, which needs to tell strings from everything else and no more.
+//! serde_json by itself rounds a number that has too many digits, keeps the last of two equal keys, and has
+//! only the rounded number left to look at afterwards. Its feature `arbitrary_precision` would keep the
+//! digits, but for every crate of a build at once, and it makes a number an object to serde's visitors. So
+//! the text is read twice: by serde_json with a visitor that knows the keys, and, once it is known to be
+//! JSON, by a scan for its numbers, which needs to tell strings from everything else and no more.
 
 use std::cell::Cell;
 use std::fmt;
@@ -20,7 +21,8 @@ const DIGITS_MAX: usize = 17;
 /// Reads the fields of an entity from JSON text.
 ///
 /// # Errors
-/// When the text is no JSON, a number cannot be kept to the last digit, a key is there twice, or it is no entity; see [`JsonError`].
+/// When the text is no JSON, a number cannot be kept to the last digit, a key is there twice, or it is no
+/// entity; see [`JsonError`].
 ///
 /// ```
 /// use headwater::model::{JsonError, map_from_json_text};
@@ -57,8 +59,8 @@ fn parse(text: &[u8]) -> Result<Json, JsonError> {
     let json = Level { depth: 0, fault: &fault }.deserialize(&mut deserializer);
     let json = json.and_then(|json| deserializer.end().map(|()| json));
     let json = json.map_err(|error| {
-        // Whatever serde_json says of a fault that the visitor found, the visitor knows better. And it does not say which number it is
-        // that no double holds, nor that an escape is half a character.
+        // Whatever serde_json says of a fault that the visitor found, the visitor knows better. And it does
+        // not say which number it is that no double holds, nor that an escape is half a character.
         let is_endless = |number: &&str| number.parse::<f64>().is_ok_and(f64::is_infinite);
         let endless =
             || numbers(text).find(is_endless).map(|number| JsonError::NumberOutOfRange(number.to_owned()));
@@ -222,8 +224,8 @@ fn is_kept(number: &str) -> bool {
     }
 }
 
-/// The double that is written in digits, unless digits of it would be lost: those that a double can hold are kept, and of a longer
-/// number (somebody wrote out a double in full) all have to be right.
+/// The double that is written in digits, unless digits of it would be lost: those that a double can hold are
+/// kept, and of a longer number (somebody wrote out a double in full) all have to be right.
 pub(super) fn exact_float(number: &str) -> Option<f64> {
     let float: f64 = number.parse().ok().filter(|float: &f64| float.is_finite())?;
     let written = significant_digits(number);

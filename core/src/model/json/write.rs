@@ -93,7 +93,8 @@ fn string(text: &str, style: JsonStyle) -> Json {
 }
 
 fn float(float: f64, style: JsonStyle) -> Json {
-    /// From here on a float is written with an exponent, of which `jsonb` makes a whole number; up to 2^64 that would be read as one.
+    /// From here on a float is written with an exponent, of which `jsonb` makes a whole number; up to 2^64
+    /// that would be read as one.
     const EXPONENT_FROM: f64 = 1e16;
     const WHOLE_BELOW: f64 = 18_446_744_073_709_551_616.0;
     let is_lost_in_sql = float.to_bits() == (-0.0f64).to_bits()
