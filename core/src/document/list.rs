@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use crate::model::{Hunk, Map, Value, fingerprint, hunks};
+use crate::model::{Hunk, Likeness, Map, Value, are_alike, best_pairs, fingerprint, hunks};
 
 /// Up to this many pairs of elements each is compared with each.
 const COMPARED_PAIRS_MAX: usize = 1 << 12;
@@ -114,41 +114,6 @@ fn pairs(old: &[Value], new: &[Value], names: Option<&Names<'_>>) -> Vec<(usize,
     places.map(|place| (place, place)).filter(|(from, to)| likeness(*from, *to) > Likeness::Other).collect()
 }
 
-/// How much an element is another one. One that is the same weighs more than any number of similar ones.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Likeness {
-    Other = 0,
-    Similar = 1,
-    Same = 1 << 20,
-}
-
-/// The pairs in order that are most alike together, by the table of Needleman and Wunsch. Of equal ones the first.
-fn best_pairs(old: usize, new: usize, likeness: impl Fn(usize, usize) -> Likeness) -> Vec<(usize, usize)> {
-    // How much is alike from here to the end, row by row.
-    let mut best = vec![vec![0_usize; new + 1]; old + 1];
-    let mut alike = vec![vec![0_usize; new]; old];
-    for from in (0..old).rev() {
-        for to in (0..new).rev() {
-            alike[from][to] = likeness(from, to) as usize;
-            let with = best[from + 1][to + 1] + alike[from][to];
-            best[from][to] = with.max(best[from + 1][to]).max(best[from][to + 1]);
-        }
-    }
-    let mut found = Vec::new();
-    let (mut from, mut to) = (0, 0);
-    while from < old && to < new {
-        if alike[from][to] > 0 && best[from][to] == best[from + 1][to + 1] + alike[from][to] {
-            found.push((from, to));
-            (from, to) = (from + 1, to + 1);
-        } else if best[from + 1][to] >= best[from][to + 1] {
-            from += 1;
-        } else {
-            to += 1;
-        }
-    }
-    found
-}
-
 /// Whether an element that took another's place is that one, edited.
 fn likeness(old: &Value, new: &Value, names: Option<&Names<'_>>) -> Likeness {
     let is_similar = match (old, new) {
@@ -186,8 +151,7 @@ fn is_similar_name(old: &Value, new: &Value) -> bool {
         return old.len().min(new.len()) > NAME_BYTES_MAX;
     }
     let (old, new): (Vec<char>, Vec<char>) = (old.chars().collect(), new.chars().collect());
-    let gone: usize = hunks(&old, &new).iter().map(|hunk| hunk.old.len()).sum();
-    2 * (old.len() - gone) >= old.len().max(new.len())
+    are_alike(&old, &new)
 }
 
 /// What tells the records of two lists apart: a field with a string or whole number that each has and no two share.

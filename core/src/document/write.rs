@@ -110,8 +110,16 @@ impl<'a> Writer<'a> {
         if let Some(transaction) = &self.transaction {
             self.texts.note(transaction, text, before, after);
         }
-        for splice in splices {
-            self.splice(text, splice.position, splice.deleted, &splice.inserted)?;
+        for Splice { position, deleted, inserted } in splices {
+            match deleted.checked_sub(1) {
+                // Behind the first letter that goes, so that what others insert in front of the letters stays in front, and what
+                // they insert behind them stays behind.
+                Some(rest) if !inserted.is_empty() => {
+                    self.splice(text, position + 1, rest, inserted)?;
+                    self.splice(text, *position, 1, "")?;
+                }
+                _ => self.splice(text, *position, *deleted, inserted)?,
+            }
         }
         Ok(())
     }

@@ -102,6 +102,51 @@ fn search(old: &[Numbered], new: &[Numbered], kept: &mut Vec<(usize, usize)>) {
     }
 }
 
+/// Whether at least half of the longer sequence is in both.
+pub(crate) fn are_alike<T: Hash + Eq>(old: &[T], new: &[T]) -> bool {
+    let gone: usize = hunks(old, new).iter().map(|hunk| hunk.old.len()).sum();
+    2 * (old.len() - gone) >= old.len().max(new.len())
+}
+
+/// How much an element is another one. One that is the same weighs more than any number of similar ones.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Likeness {
+    Other = 0,
+    Similar = 1,
+    Same = 1 << 20,
+}
+
+/// The pairs of two sequences, in order, that are most alike together, by the table of Needleman and Wunsch. Of equal ones the first.
+pub(crate) fn best_pairs(
+    old: usize,
+    new: usize,
+    likeness: impl Fn(usize, usize) -> Likeness,
+) -> Vec<(usize, usize)> {
+    // How much is alike from here to the end, row by row.
+    let mut best = vec![vec![0_usize; new + 1]; old + 1];
+    let mut alike = vec![vec![0_usize; new]; old];
+    for from in (0..old).rev() {
+        for to in (0..new).rev() {
+            alike[from][to] = likeness(from, to) as usize;
+            let with = best[from + 1][to + 1] + alike[from][to];
+            best[from][to] = with.max(best[from + 1][to]).max(best[from][to + 1]);
+        }
+    }
+    let mut found = Vec::new();
+    let (mut from, mut to) = (0, 0);
+    while from < old && to < new {
+        if alike[from][to] > 0 && best[from][to] == best[from + 1][to + 1] + alike[from][to] {
+            found.push((from, to));
+            (from, to) = (from + 1, to + 1);
+        } else if best[from + 1][to] >= best[from][to + 1] {
+            from += 1;
+        } else {
+            to += 1;
+        }
+    }
+    found
+}
+
 impl Hunk {
     /// The same stretch in sequences that have so many more elements in front.
     pub(crate) fn moved(self, old: usize, new: usize) -> Hunk {

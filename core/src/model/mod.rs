@@ -12,7 +12,7 @@ mod text;
 mod text_difference;
 mod value;
 
-pub(crate) use align::{Hunk, hunks};
+pub(crate) use align::{Hunk, Likeness, are_alike, best_pairs, hunks};
 pub(crate) use compare::fingerprint;
 pub use decode::{DecodeError, from_map};
 pub use encode::{EncodeError, to_map};

@@ -25,7 +25,8 @@ pub(crate) fn difference(before: &str, after: &str) -> Vec<Splice> {
     let old: Vec<char> = before.chars().collect();
     let new: Vec<char> = after.chars().collect();
     let mut found = Vec::new();
-    compare(Level::Blocks, Side { letters: &old, at: 0 }, Side { letters: &new, at: 0 }, &mut found);
+    compare_blocks(Side { letters: &old, at: 0 }, Side { letters: &new, at: 0 }, &mut found);
+    settle(&mut found, &old, &new);
     let mut shift: isize = 0;
     let splice = |Hunk { old, new: range }: Hunk| {
         let position = old.start.saturating_add_signed(shift);
@@ -33,12 +34,6 @@ pub(crate) fn difference(before: &str, after: &str) -> Vec<Splice> {
         Splice { position, deleted: old.len(), inserted: new[range].iter().collect() }
     };
     found.into_iter().map(splice).collect()
-}
-
-#[derive(Clone, Copy)]
-enum Level {
-    Blocks,
-    Words,
 }
 
 /// A stretch of one of the texts, and where in it the stretch begins.
@@ -49,26 +44,98 @@ struct Side<'a> {
 }
 
 impl<'a> Side<'a> {
+    fn letters_of_each(self, ranges: &[Range<usize>]) -> Vec<&'a [char]> {
+        ranges.iter().map(|range| &self.letters[range.clone()]).collect()
+    }
+
     fn part(self, range: Range<usize>) -> Side<'a> {
         Side { letters: &self.letters[range.clone()], at: self.at + range.start }
     }
 }
 
-fn compare(level: Level, old: Side<'_>, new: Side<'_>, found: &mut Vec<Hunk>) {
-    let (ends_of, letters_min): (fn(&[char]) -> Vec<usize>, usize) = match level {
-        Level::Blocks => (block_ends, BLOCK_LETTERS_MIN),
-        Level::Words => (word_ends, 0),
-    };
-    let (old_ends, new_ends) = (ends_of(old.letters), ends_of(new.letters));
-    let old_tokens = tokens(old.letters, &old_ends, letters_min, Of::Old);
-    let new_tokens = tokens(new.letters, &new_ends, letters_min, Of::New);
-    for hunk in hunks(&old_tokens, &new_tokens) {
-        let old = old.part(letters_of(&old_ends, hunk.old));
-        let new = new.part(letters_of(&new_ends, hunk.new));
-        match level {
-            Level::Blocks => compare(Level::Words, old, new, found),
-            Level::Words => compare_letters(old, new, found),
+fn compare_blocks(old: Side<'_>, new: Side<'_>, found: &mut Vec<Hunk>) {
+    let (old_ends, new_ends) = (block_ends(old.letters), block_ends(new.letters));
+    for hunk in hunks(&blocks(old, &old_ends, Of::Old), &blocks(new, &new_ends, Of::New)) {
+        let (old_part, new_part) = (letters_of(&old_ends, hunk.old), letters_of(&new_ends, hunk.new));
+        compare_words(old.part(old_part), new.part(new_part), found);
+    }
+}
+
+/// Words first, and what stands between them only where the words leave it open: were both alike, two spaces would count for more
+/// than a word.
+fn compare_words(old: Side<'_>, new: Side<'_>, found: &mut Vec<Hunk>) {
+    let (old_words, new_words) = (words(old.letters), words(new.letters));
+    let gaps = hunks(&old.letters_of_each(&old_words), &new.letters_of_each(&new_words));
+    let (mut old_word, mut new_word) = (0, 0);
+    let (mut old_at, mut new_at) = (0, 0);
+    let end = Hunk { old: old_words.len()..old_words.len(), new: new_words.len()..new_words.len() };
+    for gap in gaps.into_iter().chain([end]) {
+        // Up to the gap, word by word, what stands in front of a word that stayed.
+        for (from, to) in (old_word..gap.old.start).zip(new_word..gap.new.start) {
+            let (old_kept, new_kept) = (&old_words[from], &new_words[to]);
+            compare_tokens(old.part(old_at..old_kept.start), new.part(new_at..new_kept.start), found);
+            (old_at, new_at) = (old_kept.end, new_kept.end);
         }
+        (old_word, new_word) = (gap.old.end, gap.new.end);
+    }
+    compare_tokens(old.part(old_at..old.letters.len()), new.part(new_at..new.letters.len()), found);
+}
+
+/// Stretches that have no word in common: what stands between words can still be the same, as when a text is put into capitals.
+fn compare_tokens(old: Side<'_>, new: Side<'_>, found: &mut Vec<Hunk>) {
+    if old.letters == new.letters {
+        return;
+    }
+    let (old_ends, new_ends) = (word_ends(old.letters), word_ends(new.letters));
+    for hunk in hunks(&tokens(old.letters, &old_ends), &tokens(new.letters, &new_ends)) {
+        let (old_part, new_part) = (letters_of(&old_ends, hunk.old), letters_of(&new_ends, hunk.new));
+        compare_letters(old.part(old_part), new.part(new_part), found);
+    }
+}
+
+/// Moves what only came or only went to where it begins with a word or a line, if it can stand there as well.
+///
+/// Of `w1 w2` that becomes `w1 x w2`, both `x ` and ` x` can be what came. Were it ` x` on one device while another one removes
+/// `w1 `, nothing would stand between `x` and `w2`.
+fn settle(found: &mut [Hunk], old: &[char], new: &[char]) {
+    for index in 0..found.len() {
+        let start =
+            index.checked_sub(1).map_or((0, 0), |before| (found[before].old.end, found[before].new.end));
+        let end =
+            found.get(index + 1).map_or((old.len(), new.len()), |next| (next.old.start, next.new.start));
+        let hunk = found[index].clone();
+        // The letters of the side that has any, and where they can move.
+        let (letters, at, room) = match (hunk.old.is_empty(), hunk.new.is_empty()) {
+            (true, false) => (new, hunk.new.clone(), start.1..end.1),
+            (false, true) => (old, hunk.old.clone(), start.0..end.0),
+            _ => continue,
+        };
+        let back =
+            (room.start..at.start).rev().zip((at.start..at.end).rev().chain((room.start..at.start).rev()));
+        let back = back.take_while(|(before, last)| letters[*before] == letters[*last]).count();
+        let on = (at.end..room.end)
+            .zip(at.start..)
+            .take_while(|(behind, first)| letters[*behind] == letters[*first]);
+        let places = at.start - back..=at.start + on.count();
+        // Both where it begins and where it ends, since something begins there again.
+        let ends = |place: usize| (beginning(letters, place), beginning(letters, place + at.len()));
+        let rank = |(start, end): (u8, u8)| (start.min(end), start.max(end));
+        let Some(best) = places.max_by_key(|place| (rank(ends(*place)), *place)) else { continue };
+        let moved = |range: &Range<usize>| {
+            let shift = |place: usize| (place + best).saturating_sub(at.start);
+            shift(range.start)..shift(range.end)
+        };
+        found[index] = Hunk { old: moved(&hunk.old), new: moved(&hunk.new) };
+    }
+}
+
+/// How much a place looks like where something begins.
+fn beginning(letters: &[char], place: usize) -> u8 {
+    match place.checked_sub(1).map(|before| letters[before]) {
+        None | Some('\n') => 3,
+        Some(letter) if letter.is_whitespace() => 2,
+        Some(letter) if !is_of_word(letter) => 1,
+        Some(_) => 0,
     }
 }
 
@@ -100,19 +167,31 @@ enum Of {
 
 /// A stretch of letters, as it is compared.
 #[derive(PartialEq, Eq, Hash)]
-enum Token<'a> {
+enum Block<'a> {
     Letters(&'a [char]),
     /// Too short to be the same as any other, by its place.
     Alone(Of, usize),
 }
 
-fn tokens<'a>(letters: &'a [char], ends: &[usize], letters_min: usize, of: Of) -> Vec<Token<'a>> {
-    let starts = std::iter::once(0).chain(ends.iter().copied());
-    let token = |(start, end): (usize, &usize)| match &letters[start..*end] {
-        short if short.len() < letters_min => Token::Alone(of, start),
-        letters => Token::Letters(letters),
+fn blocks<'a>(side: Side<'a>, ends: &[usize], of: Of) -> Vec<Block<'a>> {
+    let block = |letters: &'a [char], place| match letters.len() {
+        0..BLOCK_LETTERS_MIN => Block::Alone(of, place),
+        _ => Block::Letters(letters),
     };
-    starts.zip(ends).map(token).collect()
+    tokens(side.letters, ends).into_iter().enumerate().map(|(place, letters)| block(letters, place)).collect()
+}
+
+fn tokens<'a>(letters: &'a [char], ends: &[usize]) -> Vec<&'a [char]> {
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    starts.zip(ends).map(|(start, end)| &letters[start..*end]).collect()
+}
+
+/// Where words stand. Scripts without spaces have one in each letter.
+fn words(letters: &[char]) -> Vec<Range<usize>> {
+    let ends = word_ends(letters);
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    let is_word = |range: &Range<usize>| letters[range.start].is_alphanumeric();
+    starts.zip(&ends).map(|(start, end)| start..*end).filter(is_word).collect()
 }
 
 /// The letters of some tokens.
@@ -275,6 +354,19 @@ mod tests {
             assert_eq!(replay(&before, &splices), after);
             assert!(splices.len() >= between - 2, "{} of {between}", splices.len());
         }
+    }
+
+    #[test]
+    fn what_comes_or_goes_begins_with_a_word_or_a_line() {
+        // Would join two words once somebody else removes the word in front, with the space behind it.
+        let came = |before: &str, after: &str| difference(before, after).remove(0);
+        let splice =
+            |position, deleted, inserted: &str| Splice { position, deleted, inserted: inserted.into() };
+        assert_eq!(came("one two", "one x two"), splice(4, 0, "x "));
+        assert_eq!(came("one x two", "one two"), splice(4, 2, ""));
+        assert_eq!(came("one\n\ntwo", "one\n\nx\n\ntwo"), splice(5, 0, "x\n\n"));
+        assert_eq!(came("a, b, c", "a, x, b, c"), splice(3, 0, "x, "));
+        assert_eq!(came("one", "one two"), splice(3, 0, " two"));
     }
 
     #[test]
