@@ -56,8 +56,8 @@ pub use model::{
 };
 pub use replica::{
     AsideCause, Collection, DynamicCollection, EditError, EntitySync, Environment, Listed, Misfit, Missed,
-    Origin, Patch, PatchKind, Patches, ReadError, Receipt, ReceiptError, Record, Replica, Space, SpaceRef,
-    StillOpen, TakeBackError, Verified, Written,
+    Notice, Notices, Origin, Patch, PatchKind, Patches, ReadError, ReapplyError, Receipt, ReceiptError,
+    Record, Replica, Space, SpaceRef, StillOpen, TakeBackError, Verified, Withdrawn, Written,
 };
 pub use sync::Backoff;
 pub use sync::client::Direction;

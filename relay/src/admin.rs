@@ -13,6 +13,7 @@ use headwater_storage::{
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
+use crate::alarms::Alarms;
 use crate::config::Config;
 use crate::damage;
 use crate::examiner::{self, Released};
@@ -98,6 +99,10 @@ pub enum Reply {
         broken: Vec<(String, String)>,
         /// Snapshots that were damaged, and are gone. Nothing is lost with them.
         snapshots_dropped: u64,
+        /// Entities that are wrong in a way for which no change is at fault, found since the relay started: space, entity, what is
+        /// wrong. Nothing is left out for it; report it as a bug.
+        #[serde(default)]
+        alarms: Vec<(String, String, String)>,
     },
     /// A page of entities.
     Entities {
@@ -305,11 +310,15 @@ async fn verify(relay: &Relay) -> Result<Reply, ReadError> {
         .damaged
         .iter()
         .map(|(space, row)| (space.to_string(), row.entity.to_string(), row.hash.to_string(), row.seq.get()));
+    let alarms = relay.alarms.list().into_iter();
+    let alarms =
+        alarms.map(|(space, entity, alarm)| (space.to_string(), entity.to_string(), alarm.to_string()));
     Ok(Reply::Verified {
         rows: verified.rows,
         damaged: damaged.collect(),
         broken: verified.broken.into_iter().map(|(space, why)| (space.to_string(), why)).collect(),
         snapshots_dropped: verified.snapshots_dropped,
+        alarms: alarms.collect(),
     })
 }
 
@@ -372,6 +381,13 @@ impl Relay {
         let (_stop, draining) = tokio::sync::watch::channel(false);
         let (alive, _gone) = tokio::sync::mpsc::channel(1);
         let hub = Hub::new(&config);
-        Relay { config, hub, draining, started: tokio::time::Instant::now(), alive }
+        Relay {
+            config,
+            hub,
+            alarms: Alarms::default(),
+            draining,
+            started: tokio::time::Instant::now(),
+            alive,
+        }
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use headwater::ingest::is_whole;
-use headwater_storage::{DamagedRow, EntityId, Judgement, PageLimit, ReadError, Seq, SpaceId, StoreError};
+use headwater_storage::{DamagedRow, EntityId, PageLimit, ReadError, Seq, SpaceId, StoreError};
 
 use crate::state::Relay;
-use crate::verdict::{RETRY_AFTER, judge};
+use crate::verdict::{RETRY_AFTER, Word, judge};
 
 /// Rows walked at once.
 const ROWS_AT_ONCE: usize = 1_000;
@@ -55,8 +55,6 @@ pub(crate) async fn verify(relay: &Relay) -> Result<Verified, ReadError> {
 }
 
 /// Says in the feed which rows of an entity are lost, if any are that it does not say so of already. Returns whether it did.
-///
-/// Without heads the entity differs from every replica's copy, so that whoever compares sends what is missing.
 pub(crate) async fn mark(relay: &Relay, space: SpaceId, entity: EntityId) -> Result<bool, ReadError> {
     let store = &relay.config.store;
     loop {
@@ -73,7 +71,7 @@ pub(crate) async fn mark(relay: &Relay, space: SpaceId, entity: EntityId) -> Res
             return Ok(false);
         }
         tracing::warn!(%space, %entity, rows = damaged.len(), "damaged rows; replicas are asked for whole copies");
-        if judge(&relay.hub, space, &state, Judgement { damaged, ..Judgement::of(last, Vec::new()) }).await {
+        if judge(&relay.hub, space, &state, last, Word::Lost(damaged)).await {
             return Ok(true);
         }
         tokio::time::sleep(RETRY_AFTER).await;

@@ -2,24 +2,24 @@
 //!
 //! It follows the feeds like a reader and remembers in the store how far it has come, so that nothing is passed over by a restart.
 //! An entity that changes often is examined once for many changes. What it finds goes into the feed as a verdict, so that all
-//! replicas leave out the same changes. What it builds of a sound entity is kept as a snapshot for those who come later.
+//! replicas leave out the same changes. What it builds of a sound entity is kept as a snapshot for those who come later. What is
+//! wrong and names no culprit is an alarm (`alarms.rs`): nobody leaves anything out for it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use headwater::document::{Examined, examine};
-use headwater::ingest::{Chunk, IngestError};
+use headwater::ingest::Chunk;
 use headwater_storage::{
-    Bytes, ChangeHash, ChangeRecord, EntityId, FeedSnapshot, FeedStore, Judgement, ReadError, Refusal,
-    SpaceId, StoreError, snapshot_is_due,
+    Bytes, ChangeHash, ChangeRecord, EntityId, FeedSnapshot, FeedStore, ReadError, SpaceId, StoreError,
+    snapshot_is_due,
 };
 
 use crate::contents::Contents;
 use crate::damage;
-use crate::space::code_of;
 use crate::state::{Relay, until_draining};
-use crate::verdict::{RETRY_AFTER, judge};
+use crate::verdict::{RETRY_AFTER, Word, judge};
 
 /// Under which name the store remembers how far the examiner has come.
 const NAME: &str = "examiner";
@@ -166,7 +166,8 @@ async fn examine_entity(
         if large.is_some() && !is_due {
             return Ok(None);
         }
-        let Examined { heads, snapshot, culprits } = contents.examine_with(&[]).await?;
+        let Examined { heads, snapshot, culprits, alarm } = contents.examine_with(&[]).await?;
+        relay.alarms.note(space, entity, alarm.as_ref());
         if culprits.is_empty() {
             if heads == contents.state.heads
                 || relay.config.store.set_heads(space, entity, contents.last, heads).await?
@@ -180,10 +181,9 @@ async fn examine_entity(
         if damage::mark(relay, space, entity).await? {
             continue;
         }
-        tracing::warn!(%space, %entity, changes = culprits.len(), reason = %culprits[0].1, "quarantine");
-        let quarantined = culprits.iter().map(|(hash, error)| (*hash, reason(error))).collect();
-        let verdict = Judgement { quarantined, ..Judgement::of(contents.last, heads) };
-        if judge(&relay.hub, space, &contents.state, verdict).await {
+        tracing::warn!(%space, %entity, changes = culprits.len(), reason = %culprits[0].reason(), "quarantine");
+        let word = Word::Quarantine { culprits, heads };
+        if judge(&relay.hub, space, &contents.state, contents.last, word).await {
             return Ok(large);
         }
         // The entity has changed since, or the store is failing.
@@ -205,14 +205,17 @@ pub(crate) async fn release(
         let Some(wanted) = contents.quarantined.iter().find(|change| change.hash == hash) else {
             return Ok(Released::NotThere);
         };
-        let Examined { heads, culprits, .. } = contents.examine_with(std::slice::from_ref(wanted)).await?;
-        if let Some((_, error)) = culprits.iter().find(|(culprit, _)| *culprit == hash) {
-            return Ok(Released::StillHarmful(error.to_string()));
+        let Examined { heads, culprits, alarm, .. } =
+            contents.examine_with(std::slice::from_ref(wanted)).await?;
+        if let Some(culprit) = culprits.iter().find(|culprit| culprit.hash() == hash) {
+            return Ok(Released::StillHarmful(culprit.reason()));
         }
-        let released = vec![hash];
-        let verdict = Judgement { released: released.clone(), ..Judgement::of(contents.last, heads) };
-        if judge(&relay.hub, space, &contents.state, verdict).await {
-            return Ok(Released::Changes(released));
+        if let Some(alarm) = alarm {
+            return Ok(Released::StillHarmful(alarm.to_string()));
+        }
+        let word = Word::Release { hash, heads };
+        if judge(&relay.hub, space, &contents.state, contents.last, word).await {
+            return Ok(Released::Changes(vec![hash]));
         }
         tokio::time::sleep(RETRY_AFTER).await;
     }
@@ -257,8 +260,4 @@ impl Contents {
         let examined = tokio::task::spawn_blocking(move || examine(changes)).await;
         examined.map_err(|_| ReadError::Store(StoreError::Stopped))
     }
-}
-
-fn reason(error: &IngestError) -> Refusal {
-    Refusal { code: code_of(error).number(), message: error.to_string() }
 }

@@ -8,7 +8,8 @@
 //! 4. [`space`]: one actor per space checks pushed changes, appends them, acknowledges, and fans out.
 //! 5. `hub` finds the actor of a space.
 //! 6. `follow` tells the actors what other relays have appended to the same database.
-//! 7. `examiner` looks at what was appended, and puts into quarantine what would harm its entity.
+//! 7. `examiner` looks at what was appended, and puts into quarantine what would harm its entity; `alarms` is what names
+//!    no culprit.
 //!
 //! 8. [`sql`]: on a database, entities become rows that SQL reads, and edits made with SQL become changes.
 //!
@@ -18,6 +19,7 @@
 
 pub mod admin;
 mod admission;
+mod alarms;
 mod config;
 mod connection;
 mod contents;

@@ -222,7 +222,8 @@ impl Place {
         }
         let data =
             self.data.as_ref().ok_or("name a folder with --data, or a database with --database-url")?;
-        let created_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
+        let created_ms =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let feed = RedbFeed::open(data.join("feed.redb"), NewFeed { created_ms })?;
         Ok(Config::new(FeedStore::redb(feed, WriterLimits::default())?))
     }
@@ -253,7 +254,7 @@ async fn ask(request: Request, place: &Place) -> Result<ExitCode, Box<dyn std::e
                 writeln!(stdout, "released {hash}")?;
             }
         }
-        Reply::Verified { rows, damaged, broken, snapshots_dropped } => {
+        Reply::Verified { rows, damaged, broken, snapshots_dropped, alarms } => {
             writeln!(stdout, "{rows} rows, {} damaged", damaged.len())?;
             for (space, entity, hash, seq) in &damaged {
                 writeln!(stdout, "damaged: change {hash} of entity {entity}, at {seq} of space {space}")?;
@@ -267,7 +268,10 @@ async fn ask(request: Request, place: &Place) -> Result<ExitCode, Box<dyn std::e
             if snapshots_dropped > 0 {
                 writeln!(stdout, "{snapshots_dropped} damaged snapshots dropped; nothing is lost with them")?;
             }
-            return Ok(if damaged.is_empty() && broken.is_empty() {
+            for (space, entity, alarm) in &alarms {
+                writeln!(stdout, "alarm: entity {entity} of space {space}: {alarm}; please report this")?;
+            }
+            return Ok(if damaged.is_empty() && broken.is_empty() && alarms.is_empty() {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 
 use crate::admission::{Admission, Admitted};
+use crate::alarms::Alarms;
 use crate::config::{Config, Exposure};
 use crate::examiner;
 use crate::follow;
@@ -67,7 +68,14 @@ pub async fn serve(
     let (alive, mut gone) = mpsc::channel(1);
     let admission = Admission::new(config.connections_max, config.connections_per_address_max);
     let hub = Hub::new(&config);
-    let relay = Arc::new(Relay { config, hub, draining, started: tokio::time::Instant::now(), alive });
+    let relay = Arc::new(Relay {
+        config,
+        hub,
+        alarms: Alarms::default(),
+        draining,
+        started: tokio::time::Instant::now(),
+        alive,
+    });
     tokio::spawn(examiner::run(Arc::clone(&relay)));
     tokio::spawn(follow::run(Arc::clone(&relay)));
     tokio::spawn(sql::run(Arc::clone(&relay)));

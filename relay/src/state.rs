@@ -2,6 +2,7 @@
 
 use tokio::sync::{mpsc, watch};
 
+use crate::alarms::Alarms;
 use crate::config::Config;
 use crate::hub::Hub;
 
@@ -9,6 +10,7 @@ use crate::hub::Hub;
 pub(crate) struct Relay {
     pub(crate) config: Config,
     pub(crate) hub: Hub,
+    pub(crate) alarms: Alarms,
     /// True once the relay is to stop.
     pub(crate) draining: watch::Receiver<bool>,
     /// The zero of the sessions' clock.

@@ -2,8 +2,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use headwater::document::Culprit;
 use headwater::ingest::Verdict;
-use headwater_storage::{DeviceId, EntityHeads, Judgement, Placement, Pusher, SpaceId};
+use headwater::wire::ErrorCode;
+use headwater_storage::{
+    ChangeHash, DamagedRow, DeviceId, EntityHeads, Judgement, Placement, Pusher, Refusal, Seq, SpaceId,
+};
 
 use crate::hub::Hub;
 use crate::space::{Delivery, Entries, Inbox, Mail, Message, Push};
@@ -11,8 +15,38 @@ use crate::space::{Delivery, Entries, Inbox, Mail, Message, Push};
 /// How long whoever was told that the entity has changed waits before looking at it again. The store may be failing, too.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(50);
 
-/// Puts a verdict into the feed. Says whether it is there: it is not if the entity has changed since `judgement.last`.
-pub(crate) async fn judge(hub: &Hub, space: SpaceId, state: &EntityHeads, judgement: Judgement) -> bool {
+/// What a verdict says. Only what an examination found and repeated takes a change from anybody.
+pub(crate) enum Word {
+    /// Everybody leaves these out. The entity has `heads` without them.
+    Quarantine { culprits: Vec<Culprit>, heads: Vec<ChangeHash> },
+    /// Everybody takes this one in again. The entity has `heads` with it.
+    Release { hash: ChangeHash, heads: Vec<ChangeHash> },
+    /// The disk has damaged these rows: whoever has their changes is asked for them.
+    Lost(Vec<DamagedRow>),
+}
+
+impl Word {
+    /// As it is stored, about an entity whose last change or verdict is at `last`.
+    fn judgement(self, last: Seq) -> Judgement {
+        match self {
+            Word::Quarantine { culprits, heads } => {
+                let quarantined = culprits.iter().map(|culprit| (culprit.hash(), reason(culprit))).collect();
+                Judgement { quarantined, ..Judgement::of(last, heads) }
+            }
+            Word::Release { hash, heads } => Judgement { released: vec![hash], ..Judgement::of(last, heads) },
+            // Without heads the entity differs from every replica's copy, so that whoever compares sends what is missing.
+            Word::Lost(damaged) => Judgement { damaged, ..Judgement::of(last, Vec::new()) },
+        }
+    }
+}
+
+fn reason(culprit: &Culprit) -> Refusal {
+    Refusal { code: ErrorCode::ChangeInvalid.number(), message: culprit.reason() }
+}
+
+/// Puts a verdict into the feed. Says whether it is there: it is not if the entity has changed since `last`.
+pub(crate) async fn judge(hub: &Hub, space: SpaceId, state: &EntityHeads, last: Seq, word: Word) -> bool {
+    let judgement = word.judgement(last);
     let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let (quarantined, released) = (judgement.quarantined.clone(), judgement.released.clone());
     let record = Verdict { at_ms, quarantined, released }.record(state.entity, state.collection.clone());

@@ -5,6 +5,7 @@
 //! and its kind alone: both devices make the same change, and share the object. One change per field rather than one per schema
 //! version, so that any two versions of an app agree on the fields they share.
 
+use automerge::legacy::OpType;
 use automerge::transaction::{CommitOptions, Transactable};
 use automerge::{ActorId, Automerge, Change, ObjId, ObjType, ROOT, ReadDoc, ScalarValue};
 use bytes::Bytes;
@@ -12,7 +13,11 @@ use headwater_storage::{ChangeHash, CollectionName};
 use sha2::{Digest, Sha256};
 
 use super::{Document, WriteError};
+use crate::ingest::guarded;
 use crate::model::{Container, ContainerKind, Map, Shape, Value};
+
+/// How long the actor of a first change is. Devices have longer ones.
+const ACTOR_BYTES: usize = 16;
 
 /// The first changes for every container of a collection's type, parents before children.
 #[derive(Clone)]
@@ -69,6 +74,22 @@ impl Genesis {
     }
 }
 
+/// Whether a change has the form of a deterministic first change: time 0, the first of an actor of 16 bytes, and one operation,
+/// which makes a container. Nobody made it at any time, so it says nothing of whether its entity exists, or since when.
+pub(super) fn is_first_change(change: &Change) -> bool {
+    let may_be = change.timestamp() == 0
+        && change.seq() == 1
+        && change.len() == 1
+        && change.actor_id().to_bytes().len() == ACTOR_BYTES;
+    // The engine panics where it decodes an operation of a kind that it does not know.
+    let makes_a_container = || match change.decode().operations.first().map(|operation| &operation.action) {
+        Some(OpType::Make(_)) => true,
+        Some(OpType::Put(value)) => *value == ScalarValue::counter(0),
+        _ => false,
+    };
+    may_be && guarded(makes_a_container).unwrap_or(false)
+}
+
 fn is_ancestor(parent: &Container, child: &Container) -> bool {
     parent.kind == ContainerKind::Map
         && parent.path.len() < child.path.len()
@@ -88,7 +109,7 @@ fn first_change(
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part.as_bytes());
     }
-    let mut document = Automerge::new().with_actor(ActorId::from(&hasher.finalize()[..16]));
+    let mut document = Automerge::new().with_actor(ActorId::from(&hasher.finalize()[..ACTOR_BYTES]));
     document.apply_changes(parents)?;
     let Some((name, parents)) = container.path.split_last() else {
         return Err(WriteError::Engine("a container has a path".into()));

@@ -2,6 +2,8 @@
 //!
 //! Local edits and incoming changes both end here. [`crate::ingest`] is the one door for bytes from outside.
 
+mod cause;
+mod content;
 mod counters;
 mod diff;
 mod examine;
@@ -22,6 +24,10 @@ use automerge::{ActorId, Automerge, Change, ReadDoc};
 use bytes::Bytes;
 use headwater_storage::ChangeHash;
 
+pub(crate) use cause::Fault;
+pub use cause::{Alarm, Cause, Culprit};
+pub use content::{Action, Content, Deletion, Operation};
+pub(crate) use content::{ReplayError, Replayed, author, builds_on, content, replay};
 use counters::Counters;
 pub(crate) use diff::{LocalEdit, Tombstone, check_fields};
 pub use examine::{Examined, examine};
@@ -64,7 +70,7 @@ pub struct Document {
     texts: Texts,
 }
 
-/// When a change was made, in milliseconds since 1970, and by which actor.
+/// When a change was made, in milliseconds since 1970 (0 where it does not say), and by which actor. First changes have none.
 pub(crate) type Stamp = (i64, Vec<u8>);
 
 /// A change that this device just made, as it will be stored and sent.
@@ -177,7 +183,8 @@ impl Document {
         if ready.is_empty() {
             return Ok(Vec::new());
         }
-        let stamps = ready.iter().map(|change| (change.time_ms, change.header.actor.to_vec())).collect();
+        let ordinary = ready.iter().filter(|change| !genesis::is_first_change(change.parsed()));
+        let stamps = ordinary.map(|change| (change.time_ms, change.header.actor.to_vec())).collect();
         let automerge = &mut self.automerge;
         match guarded(|| {
             automerge.apply_changes(ready.into_iter().map(CheckedChange::into_parsed).collect::<Vec<_>>())
@@ -223,11 +230,15 @@ impl Document {
         Some(Bytes::copy_from_slice(change.raw_bytes()))
     }
 
-    /// When each applied change was made, in milliseconds since 1970, and by which actor.
+    /// When each applied change was made, in milliseconds since 1970, and by which actor, first changes apart.
     pub(crate) fn stamps(&self) -> Vec<Stamp> {
+        let is_first = |hash: &automerge::ChangeHash| {
+            self.automerge.get_change_by_hash(hash).is_some_and(|change| genesis::is_first_change(&change))
+        };
         let changes = self.automerge.get_changes_meta(&[]);
         changes
             .into_iter()
+            .filter(|change| change.timestamp != 0 || change.seq != 1 || !is_first(&change.hash))
             .map(|change| (milliseconds(change.timestamp), change.actor.to_bytes().to_vec()))
             .collect()
     }
@@ -315,13 +326,10 @@ fn numbered_in_order(
     let first = change.header.start_op;
     let before = change.deps().iter().filter_map(|dep| known.get(dep)).max().copied().unwrap_or(0);
     if first <= before && change.header.operations > 0 {
-        let why =
-            format!("its operations are numbered from {first} on, and those it builds on up to {before}");
-        return Err(IngestError::DoesNotApply(why));
+        return Err(IngestError::OutOfOrder { first, before });
     }
     if first.saturating_sub(max_op) > ahead_max {
-        let (count, limit) = (first, max_op.saturating_add(ahead_max));
-        return Err(IngestError::TooMany { what: "as the number of its first operation", count, limit });
+        return Err(IngestError::FarAhead { first, limit: max_op.saturating_add(ahead_max) });
     }
     Ok(max_op.max(change.header.max_op()))
 }

@@ -12,7 +12,9 @@ use serde_json::Value as Json;
 use super::{
     ACTOR_BYTES, Document, LocalChange, LocalEdit, Tombstone, View, ViewError, WriteError, check_fields,
 };
-use crate::ingest::{ChangeLimits, IngestError, Panicked, check_stored_as, guarded, prevalidate_change};
+use crate::ingest::{
+    ChangeLimits, IngestError, Panicked, check_stored_as, guarded, prevalidate_change, stamp,
+};
 use crate::model::{JSON_DEPTH_MAX, JsonError, Map, map_from_json};
 
 /// One edit of one entity, by somebody who has no replica.
@@ -20,7 +22,7 @@ use crate::model::{JSON_DEPTH_MAX, JsonError, Map, map_from_json};
 pub struct OutsideEdit {
     /// Who makes it: a device id, and 8 bytes such that the whole was never used before for this entity.
     pub actor: [u8; ACTOR_BYTES],
-    /// When it was made, in milliseconds since 1970. An entity whose only time is 0 does not exist.
+    /// When it was made, in milliseconds since 1970. Times before March 1973 count as that, and those beyond the year 275760 as that.
     pub time_ms: i64,
     /// The heads that the editor saw, in any order; none for an entity that is new.
     pub base: Vec<ChangeHash>,
@@ -127,7 +129,7 @@ fn make(changes: &[(ChangeHash, Bytes)], edit: &OutsideEdit) -> Result<Vec<Outsi
     check_fields(&before)?;
     check_fields(&after)?;
     let local = LocalEdit { new_in, tombstone, current: &view.fields, before: &before, after: &after };
-    let made = document.edit(&edit.actor, edit.time_ms, &local)?;
+    let made = document.edit(&edit.actor, stamp(edit.time_ms), &local)?;
     let is_made = |hash: &ChangeHash| made.iter().any(|change| change.hash == *hash);
     // Two changes of one actor with one number would leave the entity unable to load.
     if !made.is_empty()
@@ -192,7 +194,7 @@ fn step<'a>(view: &View, edit: &'a OutsideEdit) -> Result<Step<'a>, OutsideError
             Step { before: fields_of(before, after)?, after: fields_of(after, before)?, ..nothing }
         }
         OutsideKind::Delete if view.deleted.is_none() => {
-            Step { tombstone: Tombstone::Set { now_ms: edit.time_ms }, ..nothing }
+            Step { tombstone: Tombstone::Set { now_ms: stamp(edit.time_ms) }, ..nothing }
         }
         OutsideKind::Delete => nothing,
         OutsideKind::Restore => Step { tombstone: restored, ..nothing },

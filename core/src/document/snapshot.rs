@@ -9,10 +9,12 @@ use automerge::Automerge;
 use bytes::Bytes;
 use headwater_storage::{ChangeHash, ChangeRecord, PayloadKind, StoredEntity, StoredSnapshot};
 
+use super::cause::{Alarm, Fault};
 use super::counters::Counters;
 use super::texts::{KnownTexts, Texts};
 use super::{Document, read};
 use crate::ingest::{Chunk, IngestError, Panicked, check_stored, guarded, prevalidate_document};
+use crate::model::{Map, Value};
 
 /// What a chunk of a document has to be multiplied with to come near the bytes of its changes, for want of anything better.
 const CHANGES_PER_CHUNK_BYTE: usize = 8;
@@ -72,34 +74,60 @@ impl Document {
     /// All applied changes as one chunk. It was loaded again, and has the same heads and the same values.
     ///
     /// # Errors
-    /// When the document cannot be read, or does not load again. It is then of no use, and has to be built without the culprit.
-    pub(crate) fn verified_snapshot(&self) -> Result<Bytes, IngestError> {
+    /// With a cause when the document cannot be read, or does not load again: it is then of no use, and has to be built without the
+    /// culprit. With an alarm when what was loaded is not the same.
+    pub(crate) fn verified_snapshot(&self) -> Result<Bytes, Fault> {
         let automerge = &self.automerge;
         let made = guarded(|| {
-            let values = read::root(automerge, KnownTexts::default(), &Counters::default())
-                .map_err(|error| IngestError::DoesNotApply(error.to_string()))?;
+            let values = read::root(automerge, KnownTexts::default(), &Counters::default())?;
             let bytes = automerge.save();
-            let again = Automerge::load(&bytes).map_err(|error| IngestError::Poisons(error.to_string()))?;
-            if again.get_heads() != automerge.get_heads() {
-                return Err(IngestError::Poisons("it has other heads".to_owned()));
+            let again = Automerge::load(&bytes).map_err(Fault::refused)?;
+            let same = read::root(&again, KnownTexts::default(), &Counters::default())?;
+            if cfg!(bug = "values-compared-as-floats") && values.values().any(differs_as_a_float) {
+                return Err(Fault::refused("it has other values"));
             }
-            match read::root(&again, KnownTexts::default(), &Counters::default()) {
-                Ok(same) if same == values => Ok(Bytes::from(bytes)),
-                _ => Err(IngestError::Poisons("it has other values".to_owned())),
+            match difference((automerge, &values), (&again, &same)) {
+                None => Ok(Bytes::from(bytes)),
+                Some(alarm) => Err(Fault::Unnamed(alarm)),
             }
         });
-        made.unwrap_or(Err(IngestError::EnginePanicked))
+        made.unwrap_or_else(|Panicked| Err(Fault::panics()))
     }
 
     /// As [`Document::verified_snapshot`], ready to be stored.
     ///
     /// # Errors
     /// As there.
-    pub(crate) fn to_snapshot(&self) -> Result<StoredSnapshot, IngestError> {
+    pub(crate) fn to_snapshot(&self) -> Result<StoredSnapshot, Fault> {
         let payload = self.verified_snapshot()?;
         let hash = Chunk::single(&payload)?.hash();
         let (changes, changes_bytes) = (self.changes_len(), self.size_bytes as u64);
         Ok(StoredSnapshot { hash, changes, changes_bytes, payload })
+    }
+}
+
+/// How a document that was loaded again differs from what it was made from.
+fn difference(made_from: (&Automerge, &Map), loaded: (&Automerge, &Map)) -> Option<Alarm> {
+    let sorted = |automerge: &Automerge| {
+        let mut heads = automerge.get_heads();
+        heads.sort_unstable();
+        heads
+    };
+    if sorted(made_from.0) != sorted(loaded.0) {
+        return Some(Alarm::OtherHeads);
+    }
+    let (values, same) = (made_from.1, loaded.1);
+    let field = values.keys().chain(same.keys()).find(|key| values.get(*key) != same.get(*key))?;
+    Some(Alarm::OtherValue { field: field.clone() })
+}
+
+/// Whether the value differs from itself where NaN does.
+fn differs_as_a_float(value: &Value) -> bool {
+    match value {
+        Value::Float(float) => float.is_nan(),
+        Value::List(items) => items.iter().any(differs_as_a_float),
+        Value::Map(map) => map.values().any(differs_as_a_float),
+        _ => false,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Layout, CBOR: array of
 //! 0. version, 1
-//! 1. created, ms since 1970 (the earliest change's time), or null
+//! 1. created, ms since 1970 (the earliest time of a change, 0 if none says one), or null if the entity does not exist
 //! 2. updated, ms since 1970 (the latest change's time), or null
 //! 3. actor of that latest change, bytes
 //! 4. deleted, ms since 1970, or null
@@ -34,13 +34,14 @@ const VERSION: u64 = 1;
 
 /// What is known of an entity beside its fields.
 ///
-/// The times are those that the editing devices' clocks said.
+/// The times are those that the editing devices' clocks said. A clock before March 1973 counts as that, and one beyond the year
+/// 275760 as that: other times would read as something else elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EntityMeta {
-    /// When it was created.
+    /// When it was created. `None` where no change says when it was made, as with some programs other than Headwater.
     pub created: Option<Timestamp>,
-    /// When it was last edited.
+    /// When it was last edited. `None` as there.
     pub updated: Option<Timestamp>,
     /// The device of the last edit, where it was a Headwater device.
     pub updated_by: Option<DeviceId>,
@@ -67,6 +68,7 @@ pub enum ViewError {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct View {
+    /// `None` where there are only deterministic first changes, which no one made: then there is no entity.
     created: Option<i64>,
     /// The latest change's time and actor, compared as a pair, so that equal times have one winner everywhere.
     updated: Option<(i64, Vec<u8>)>,
@@ -103,9 +105,11 @@ impl View {
         };
         fields.retain(|key, _| !key.starts_with('_'));
         view.fields = fields;
-        // Time 0 is that of the deterministic first changes, which no one made at any time.
-        for (time, actor) in stamps.into_iter().filter(|(time, _)| *time != 0) {
-            view.created = Some(view.created.map_or(time, |created| created.min(time)));
+        for (time, actor) in stamps {
+            // A change of another program may say no time. The others say more.
+            let earlier =
+                |created: i64| if (time == 0, time) < (created == 0, created) { time } else { created };
+            view.created = Some(view.created.map_or(time, earlier));
             if view.updated.as_ref().is_none_or(|(t, a)| (*t, a.as_slice()) < (time, actor)) {
                 view.updated = Some((time, actor.to_vec()));
             }
@@ -126,8 +130,8 @@ impl View {
 
     pub(crate) fn meta(&self) -> EntityMeta {
         EntityMeta {
-            created: self.created.map(Timestamp),
-            updated: self.updated.as_ref().map(|(time, _)| Timestamp(*time)),
+            created: self.created.filter(|time| *time != 0).map(Timestamp),
+            updated: self.updated.as_ref().map(|(time, _)| Timestamp(*time)).filter(|time| time.0 != 0),
             updated_by: self.updated.as_ref().and_then(|(_, actor)| device_of(actor)),
             deleted: self.deleted.map(Timestamp),
             heads: self.heads.clone(),

@@ -30,6 +30,10 @@ impl CheckedChange {
         &self.header.deps
     }
 
+    pub(crate) fn parsed(&self) -> &Change {
+        &self.parsed
+    }
+
     pub(crate) fn into_parsed(self) -> Change {
         self.parsed
     }
@@ -132,8 +136,35 @@ fn parse(header: ChangeHeader, payload: &Bytes, form: Form) -> Result<CheckedCha
     Ok(CheckedChange { header, time_ms, payload: payload.clone(), parsed })
 }
 
+/// The times that local edits are stamped with, in milliseconds: below, a time would read as seconds; above, no date of JavaScript
+/// or of a SQL database holds it.
+const STAMP_MS_MIN: i64 = 100_000_000_000;
+const STAMP_MS_MAX: i64 = 8_640_000_000_000_000;
+
 /// Automerge's convention is seconds; Headwater writes milliseconds, because devices edit faster than once a second. A value
 /// below 10^11 can only be seconds (as milliseconds it would lie before March 1973).
 pub(crate) fn milliseconds(time: i64) -> i64 {
-    if time.unsigned_abs() < 100_000_000_000 { time.saturating_mul(1000) } else { time }
+    if time.unsigned_abs() < STAMP_MS_MIN.unsigned_abs() { time.saturating_mul(1000) } else { time }
+}
+
+/// The nearest time to `now_ms` that every reader takes for the same one: from March 1973 to the year 275760.
+///
+/// A clock that says anything else is wrong, as that of a board without a battery is, and its edits count all the same.
+pub(crate) fn stamp(now_ms: i64) -> i64 {
+    now_ms.clamp(STAMP_MS_MIN, STAMP_MS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_clock_says_the_stamp_reads_as_itself() {
+        // Would show another time on the device that made the edit than on all others.
+        for now_ms in [i64::MIN, -1, 0, 1, 97_200_000, STAMP_MS_MIN - 1, 1_700_000_000_000, i64::MAX] {
+            let stamp = stamp(now_ms);
+            assert_eq!(milliseconds(stamp), stamp);
+        }
+        assert_eq!(stamp(1_700_000_000_000), 1_700_000_000_000);
+    }
 }

@@ -44,9 +44,22 @@ pub enum IngestError {
     /// Parsed, but contradicts the entity's other changes.
     #[error("the change does not apply: {0}")]
     DoesNotApply(String),
-    /// It applies, but the entity would not load again from what would be stored.
-    #[error("with the change, the entity does not load again: {0}")]
-    Poisons(String),
+    /// Its operations are numbered as if it built on less than it does. The merge engine would not load the entity again.
+    #[error("its operations are numbered from {first} on, and those that it builds on up to {before}")]
+    OutOfOrder {
+        /// The number of its first operation.
+        first: u64,
+        /// The highest number among those that it builds on.
+        before: u64,
+    },
+    /// Its operations are numbered far beyond those of its entity, which would leave no numbers for others.
+    #[error("its operations are numbered from {first} on, the limit for this entity is {limit}")]
+    FarAhead {
+        /// The number of its first operation.
+        first: u64,
+        /// The highest number that it may begin with.
+        limit: u64,
+    },
     /// The merge engine panicked over it. The in-memory document is gone, the stored changes are untouched.
     #[error("the merge engine panicked over the change")]
     EnginePanicked,

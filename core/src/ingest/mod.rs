@@ -21,7 +21,7 @@ mod reader;
 mod verdict;
 
 pub use self::check::{CheckedChange, check_change, check_record, is_whole};
-pub(crate) use self::check::{check_stored, check_stored_as, milliseconds};
+pub(crate) use self::check::{check_stored, check_stored_as, milliseconds, stamp};
 pub use self::chunk::{Chunk, ChunkKind, Chunks, split_chunks};
 pub use self::error::IngestError;
 pub(crate) use self::guard::caught;

@@ -11,9 +11,9 @@ use std::thread::JoinHandle;
 
 use headwater_storage::{Commit, EntityId, NewSnapshot, SpaceId, StoreError, StoredEntity, snapshot_is_due};
 
-use super::salvage::culprits;
+use super::salvage::{Found, culprits};
 use super::{Inner, Replica};
-use crate::document::Document;
+use crate::document::{Alarm, Document, Fault};
 
 /// Entities looked up at once.
 const ENTITIES_AT_ONCE: usize = 256;
@@ -203,17 +203,26 @@ impl Replica {
         let mut documents = self.inner.documents.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = match made {
             Ok(snapshot) => snapshot,
-            Err(error) => {
+            // A comparison that fails may be what is wrong, so nothing is set aside for it.
+            Err(Fault::Unnamed(alarm)) => {
+                self.alarm(space, entity, alarm);
+                return Ok(false);
+            }
+            Err(fault) => {
                 drop(documents.take(space, entity));
                 let held = self.held(space, entity)?;
-                let culprits = culprits(&held.changes);
-                tracing::warn!(%space, %entity, culprits = culprits.len(), %error, "set aside");
+                let Found { culprits, alarm } = culprits(&held.changes);
+                tracing::warn!(%space, %entity, culprits = culprits.len(), %fault, "no snapshot");
                 if !culprits.is_empty() {
                     self.leave_out(space, entity, held, culprits)?;
+                } else {
+                    // The first look was not repeated.
+                    self.alarm(space, entity, alarm.unwrap_or(Alarm::LooksDiffer));
                 }
                 return Ok(false);
             }
         };
+        self.all_clear(space, entity);
         let Some((collection, _)) = self.store().find(space, entity)? else { return Ok(false) };
         let mut commit = Commit::new(space, self.now_ms());
         commit.snapshots.push(NewSnapshot {

@@ -22,7 +22,7 @@ impl Replica {
             Ok(verdict) => verdict,
             Err(error) => {
                 commit.set_aside.push(set_aside(record, &error, now_ms));
-                self.store().commit(commit)?;
+                self.commit(commit)?;
                 return Ok(1);
             }
         };
@@ -83,7 +83,7 @@ impl Replica {
         let Verdict { quarantined, released, .. } = verdict;
         let direction = Direction::Quarantined;
         commit.judged.push(Judged { entity, collection, direction, quarantined, released });
-        if let Err(error) = self.store().commit(commit) {
+        if let Err(error) = self.commit(commit) {
             drop(documents.take(space, entity));
             return Err(error.into());
         }

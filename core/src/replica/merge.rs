@@ -156,7 +156,7 @@ impl Replica {
         }
         commit.durability = CommitDurability::Deferred;
         let needs_flush = !applied.is_empty();
-        let committed = self.store().commit(commit)?;
+        let committed = self.commit(commit)?;
         self.note_due(space, committed.due);
         for Applied { entity, document, patch, .. } in applied {
             documents.put(space, entity, document);
@@ -186,7 +186,7 @@ impl Replica {
         commit.refused = refused;
         commit.position = position.filter(|_| !self.is_lossy(space));
         commit.durability = CommitDurability::Deferred;
-        self.store().commit(commit)?;
+        self.commit(commit)?;
         self.outbox_moved();
         Ok(())
     }

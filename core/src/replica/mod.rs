@@ -12,6 +12,8 @@ mod judge;
 mod listed;
 mod merge;
 mod mutate;
+mod notice;
+mod reapply;
 mod receipt;
 mod salvage;
 mod seed;
@@ -38,6 +40,8 @@ pub use dynamic::{DynamicCollection, EntitySync, Record};
 pub use error::{EditError, MergeError, ReadError, StillOpen};
 pub use listed::{Listed, Misfit};
 pub use merge::{MergeRequest, Merged};
+pub use notice::{Notice, Notices, Withdrawn};
+pub use reapply::ReapplyError;
 pub use receipt::{Receipt, ReceiptError, Written};
 pub use salvage::{TakeBackError, Verified};
 pub use space::Space;
@@ -46,8 +50,10 @@ pub use watch::{Missed, Origin, Patch, PatchKind, Patches};
 
 use cache::DocumentCache;
 use compact::{Background, Compaction};
+use notice::Board;
 
 use crate::document::ACTOR_BYTES;
+use crate::ingest::stamp;
 
 /// Patches that a slow listener may fall behind before it has to read again from the start.
 const PATCHES_BUFFERED_MAX: usize = 4096;
@@ -65,7 +71,7 @@ const PATCHES_BUFFERED_MAX: usize = 4096;
 /// # drop(replica);
 /// ```
 pub trait Environment: Send + Sync + 'static {
-    /// Milliseconds since 1970-01-01 UTC.
+    /// Milliseconds since 1970-01-01 UTC. Times before March 1973 count as that, and those beyond the year 275760 as that.
     fn now_ms(&self) -> u64;
     /// 128 random bits, different in every call.
     fn random(&self) -> u128;
@@ -117,6 +123,7 @@ struct Inner {
     /// The spaces in which something was found damaged since their session began.
     lossy: Mutex<HashSet<SpaceId>>,
     patches: broadcast::Sender<Patch>,
+    board: Board,
     /// Counts the documents that were built from stored changes.
     documents_loaded: AtomicU64,
     /// Counts the commits that touched an outbox: those who wait for one look again when it moves.
@@ -177,6 +184,7 @@ impl Replica {
             lossy: Mutex::new(HashSet::new()),
             documents_loaded: AtomicU64::new(0),
             patches: broadcast::Sender::new(PATCHES_BUFFERED_MAX),
+            board: Board::default(),
             outbox_moves: tokio_watch::Sender::new(0),
             local_commits: tokio_watch::Sender::new(0),
         };
@@ -284,16 +292,21 @@ impl Replica {
         self.inner.local_commits.subscribe()
     }
 
+    /// The time now, as edits are stamped with it: a clock that is off by more than any reader bears counts as the nearest time that
+    /// reads the same everywhere.
     pub(crate) fn now_ms(&self) -> u64 {
-        self.inner.environment.now_ms()
+        stamp(i64::try_from(self.inner.environment.now_ms()).unwrap_or(i64::MAX)).unsigned_abs()
     }
 
     /// A new entity id: UUIDv7, so that ids made later sort later.
     pub(crate) fn new_entity(&self) -> EntityId {
+        /// The 48 bits that a UUIDv7 has for the time.
+        const UUID_MS_MAX: u64 = (1 << 48) - 1;
         let random = self.inner.environment.random().to_be_bytes();
         let mut bytes = [0; 10];
         bytes.copy_from_slice(&random[..10]);
-        EntityId::from_uuid(uuid::Builder::from_unix_timestamp_millis(self.now_ms(), &bytes).into_uuid())
+        let now_ms = self.now_ms().min(UUID_MS_MAX);
+        EntityId::from_uuid(uuid::Builder::from_unix_timestamp_millis(now_ms, &bytes).into_uuid())
     }
 }
 

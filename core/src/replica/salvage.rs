@@ -16,7 +16,7 @@ use headwater_storage::{
 
 use super::merge::{MergeRequest, REFUSED_BY_INGEST};
 use super::{MergeError, Replica};
-use crate::document::{Document, View, examine, in_causal_order};
+use crate::document::{Alarm, Document, Examined, View, examine, in_causal_order};
 use crate::ingest::{IngestError, check_stored};
 
 /// Entities looked up at once.
@@ -36,6 +36,8 @@ pub struct Verified {
     pub rows_repaired: u64,
     /// Changes that wait for others that are not here. The next session with the relay fetches those.
     pub waiting: u64,
+    /// Entities that are wrong in a way for which no change is at fault. They stay as they are; report this as a bug.
+    pub alarms: Vec<(SpaceId, EntityId, Alarm)>,
 }
 
 /// A change that was set aside stays there.
@@ -104,7 +106,14 @@ impl Replica {
         let held = self.held(space, entity)?;
         verified.entities += 1;
         verified.changes += held.changes.len() as u64;
-        let culprits = culprits(&held.changes);
+        let Found { culprits, alarm } = culprits(&held.changes);
+        match alarm {
+            Some(alarm) => {
+                self.alarm(space, entity, alarm.clone());
+                verified.alarms.push((space, entity, alarm));
+            }
+            None => self.all_clear(space, entity),
+        }
         let named = culprits.iter().map(|culprit| (space, entity, culprit.hash, culprit.why.clone()));
         verified.set_aside.extend(named);
         if let Some((snapshot, error)) = &held.lost {
@@ -161,7 +170,7 @@ impl Replica {
         }
         let mut commit = Commit::new(space, self.now_ms());
         commit.recovered.push((entity, hash));
-        self.store().commit(commit).map_err(super::error::store_error)?;
+        self.commit(commit).map_err(super::error::store_error)?;
         Ok(())
     }
 
@@ -177,7 +186,12 @@ impl Replica {
             return Ok(built);
         }
         let held = self.held(space, entity)?;
-        let culprits = culprits(&held.changes);
+        let Found { culprits, alarm } = culprits(&held.changes);
+        if let Some(alarm) = alarm {
+            self.alarm(space, entity, alarm);
+        } else if culprits.is_empty() && !held.is_folded {
+            self.alarm(space, entity, Alarm::Unexplained);
+        }
         tracing::warn!(%space, %entity, culprits = culprits.len(), "stored changes do not load and are set aside");
         self.leave_out(space, entity, held, culprits)?;
         self.build(space, entity)
@@ -259,7 +273,7 @@ impl Replica {
         // The relay may have what is lost here: the next session compares heads and finds out.
         self.is_lossy_from_now(space);
         commit.position = Some(Position::nowhere());
-        self.store().commit(commit).map_err(super::error::store_error)?;
+        self.commit(commit).map_err(super::error::store_error)?;
         self.outbox_moved();
         Ok(())
     }
@@ -306,27 +320,38 @@ fn is_sound(change: &StoredChange) -> bool {
         && check_stored(&change.payload).is_ok_and(|checked| checked.hash() == change.hash)
 }
 
+/// What a look at the stored changes of an entity found.
+pub(super) struct Found {
+    pub(super) culprits: Vec<Culprit>,
+    pub(super) alarm: Option<Alarm>,
+}
+
 /// The changes that are damaged; or if none is, those with which the entity does not load.
-pub(super) fn culprits(stored: &[StoredChange]) -> Vec<Culprit> {
-    let damaged: Vec<Culprit> = stored
-        .iter()
-        .filter_map(|change| {
-            let (why, whole_as) = match check_stored(&change.payload) {
-                Ok(checked) if checked.hash() == change.hash && change.kind == PayloadKind::Change => {
-                    return None;
-                }
-                Ok(checked) => ("what stands beside it is damaged".to_owned(), Some(checked.hash())),
-                Err(error) => (format!("damaged in the store: {error}"), None),
-            };
-            Some(Culprit { hash: change.hash, payload: change.payload.clone(), why, whole_as })
-        })
-        .collect();
+pub(super) fn culprits(stored: &[StoredChange]) -> Found {
+    let damaged: Vec<Culprit> = stored.iter().filter_map(damage).collect();
     if !damaged.is_empty() {
-        return damaged;
+        return Found { culprits: damaged, alarm: None };
     }
     let all = stored.iter().map(|change| (change.hash, change.payload.clone())).collect();
-    let culprits = examine(all).culprits.into_iter();
-    culprits
-        .map(|(hash, error)| Culprit { hash, payload: Bytes::new(), why: error.to_string(), whole_as: None })
-        .collect()
+    let Examined { culprits, alarm, .. } = examine(all);
+    let culprits = culprits.iter().map(|culprit| Culprit {
+        hash: culprit.hash(),
+        payload: Bytes::new(),
+        why: culprit.reason(),
+        whole_as: None,
+    });
+    Found { culprits: culprits.collect(), alarm }
+}
+
+/// What is wrong with the bytes of a stored change, or with its hash, when two looks at it agree.
+fn damage(change: &StoredChange) -> Option<Culprit> {
+    if is_sound(change) {
+        return None;
+    }
+    let (why, whole_as) = match check_stored(&change.payload) {
+        Ok(checked) if checked.hash() == change.hash && change.kind == PayloadKind::Change => return None,
+        Ok(checked) => ("what stands beside it is damaged".to_owned(), Some(checked.hash())),
+        Err(error) => (format!("damaged in the store: {error}"), None),
+    };
+    Some(Culprit { hash: change.hash, payload: change.payload.clone(), why, whole_as })
 }

@@ -82,7 +82,7 @@ impl Replica {
         if commit.writes.is_empty() && commit.set_aside.is_empty() {
             return Ok(seeded);
         }
-        self.store().commit(commit)?;
+        self.commit(commit)?;
         for (record, document, view) in fresh {
             let collection = view.collection.clone().unwrap_or(record.collection);
             let patch = Patch::between((space, &collection, record.entity), None, &view, Origin::Remote);

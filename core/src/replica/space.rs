@@ -2,7 +2,8 @@ use headwater_storage::{ChangeHash, CollectionName, EntityId, NameError, SetAsid
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Collection, DynamicCollection, EditError, Replica, TakeBackError};
+use super::{Collection, DynamicCollection, EditError, ReapplyError, Receipt, Replica, TakeBackError};
+use crate::document::Content;
 
 /// A space of a replica: the unit of sharing and of sync.
 ///
@@ -87,5 +88,41 @@ impl Space {
     /// When it still cannot be used, or the relay decided so. It stays apart then.
     pub fn take_back(&self, entity: EntityId, hash: ChangeHash) -> Result<(), TakeBackError> {
         self.replica.take_back(self.id, entity, hash)
+    }
+
+    /// What a change that is kept apart had written. Takes as long as loading the entity twice.
+    ///
+    /// ```
+    /// use headwater::document::Content;
+    /// # use headwater::{ChangeHash, EntityId, Replica};
+    /// # let directory = tempfile::tempdir()?;
+    /// let space = Replica::open(directory.path().join("r"))?.space("home");
+    /// let (entity, hash) = (EntityId::from_bytes([1; 16]), ChangeHash::from_bytes([2; 32]));
+    /// assert_eq!(space.content(entity, hash)?, Content::Lost, "nothing is kept apart");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn content(&self, entity: EntityId, hash: ChangeHash) -> Result<Content, StoreError> {
+        self.replica.content(self.id, entity, hash)
+    }
+
+    /// Makes what a change that is kept apart had written a new edit of this device, on what is there now. An entity that went with
+    /// the change is created again. The change stays apart, and each call makes another edit: a counter counts twice.
+    ///
+    /// ```
+    /// # use headwater::{ChangeHash, EntityId, Replica};
+    /// # let directory = tempfile::tempdir()?;
+    /// let space = Replica::open(directory.path().join("r"))?.space("home");
+    /// let (entity, hash) = (EntityId::from_bytes([1; 16]), ChangeHash::from_bytes([2; 32]));
+    /// assert!(space.reapply(entity, hash).is_err(), "nothing is kept apart");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`ReapplyError`].
+    pub fn reapply(&self, entity: EntityId, hash: ChangeHash) -> Result<Receipt, ReapplyError> {
+        self.replica.reapply(self.id, entity, hash)
     }
 }

@@ -98,9 +98,9 @@ pub struct Patches {
     receiver: broadcast::Receiver<Patch>,
 }
 
-/// This listener was too slow and missed patches: read what it shows again, then go on listening.
+/// This listener was too slow and missed patches or notices: read what it shows again, then go on listening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{missed} patches were missed; read again, then go on")]
+#[error("{missed} events were missed; read again, then go on")]
 pub struct Missed {
     /// How many.
     pub missed: u64,

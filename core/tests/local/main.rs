@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod aside;
+mod clocks;
 mod edit;
 mod evolve;
 mod merge;

@@ -268,7 +268,7 @@ impl SpaceMachine {
 }
 
 /// The code under which a change is refused that the ingest checks turned down.
-pub(crate) fn code_of(error: &IngestError) -> ErrorCode {
+fn code_of(error: &IngestError) -> ErrorCode {
     match error {
         IngestError::TooLarge { .. } => ErrorCode::ChangeTooLarge,
         IngestError::WrongHash { .. } => ErrorCode::HashMismatch,

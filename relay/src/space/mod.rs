@@ -9,5 +9,4 @@ mod machine;
 
 pub(crate) use self::actor::{ActorConfig, Mail, SpaceHandle, start};
 pub use self::inbox::{ConnectionId, Delivery, Inbox, InboxReceiver, LiveFrame, Message, PushEnd};
-pub(crate) use self::machine::code_of;
 pub use self::machine::{Entries, Push, SpaceMachine};

@@ -1,0 +1,253 @@
+//! What an app or its user should hear of beside patches: changes that are taken away or come back, and alarms.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::{Mutex, PoisonError};
+
+use headwater_storage::{
+    ChangeHash, CollectionName, Commit, CommitError, Committed, Direction, EntityId, OutboxSeq, SetAside,
+    SpaceId, StoreError,
+};
+use tokio::sync::broadcast;
+
+use super::{Missed, Replica};
+use crate::document::{Alarm, Content, author};
+
+/// Notices that a slow listener may fall behind before it has to look at what is set aside by itself.
+const NOTICES_BUFFERED_MAX: usize = 256;
+/// Entities whose alarms are remembered.
+const ALARMS_MAX: usize = 10_000;
+
+/// Something that an app should tell its user, or its maker.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// The relay's verdict takes a change from everybody. [`Space::reapply`](super::Space::reapply) makes what it wrote a new edit.
+    Quarantined(Withdrawn),
+    /// This replica set a change aside: its bytes are damaged, or its entity does not load with it.
+    SetAside(Withdrawn),
+    /// The relay refused a change of this replica, which stays on this device alone.
+    Refused(Withdrawn),
+    /// A change that was taken away is used again.
+    Released {
+        /// The space.
+        space: SpaceId,
+        /// The collection.
+        collection: CollectionName,
+        /// The entity.
+        entity: EntityId,
+        /// The change.
+        hash: ChangeHash,
+    },
+    /// Something is wrong with an entity, and no change is at fault. It stays as it is, without a snapshot. Report it as a bug.
+    Alarm {
+        /// The space.
+        space: SpaceId,
+        /// The entity.
+        entity: EntityId,
+        /// What is wrong.
+        alarm: Alarm,
+    },
+}
+
+/// A change that was taken away, and what it had written.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Withdrawn {
+    /// The space.
+    pub space: SpaceId,
+    /// The collection.
+    pub collection: CollectionName,
+    /// The entity.
+    pub entity: EntityId,
+    /// The change.
+    pub hash: ChangeHash,
+    /// Why.
+    pub reason: String,
+    /// Whether it was made on this device.
+    pub is_own: bool,
+    /// What it had written. [`Space::content`](super::Space::content) tells it later, too.
+    pub content: Content,
+}
+
+/// A stream of notices.
+///
+/// ```
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let replica = headwater::Replica::open(directory.path().join("r")).unwrap();
+/// let mut notices = replica.notices();
+/// assert!(notices.try_next().is_none(), "nothing is wrong");
+/// ```
+#[derive(Debug)]
+pub struct Notices {
+    receiver: broadcast::Receiver<Notice>,
+}
+
+impl Notices {
+    /// Waits for the next notice. `None` when the replica is gone.
+    ///
+    /// # Errors
+    /// When notices were missed: [`Space::set_aside`](super::Space::set_aside) lists what they were about. The next call goes on after them.
+    pub async fn next(&mut self) -> Option<Result<Notice, Missed>> {
+        match self.receiver.recv().await {
+            Ok(notice) => Some(Ok(notice)),
+            Err(broadcast::error::RecvError::Lagged(missed)) => Some(Err(Missed { missed })),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+
+    /// The next notice if there is one already.
+    ///
+    /// # Errors
+    /// As for [`Notices::next`].
+    pub fn try_next(&mut self) -> Option<Result<Notice, Missed>> {
+        match self.receiver.try_recv() {
+            Ok(notice) => Some(Ok(notice)),
+            Err(broadcast::error::TryRecvError::Lagged(missed)) => Some(Err(Missed { missed })),
+            Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed) => None,
+        }
+    }
+}
+
+/// Where notices are put up.
+pub(super) struct Board {
+    sender: broadcast::Sender<Notice>,
+    /// Those that were raised since the replica was opened.
+    alarms: Mutex<BTreeMap<(SpaceId, EntityId), Alarm>>,
+}
+
+impl Default for Board {
+    fn default() -> Board {
+        Board { sender: broadcast::Sender::new(NOTICES_BUFFERED_MAX), alarms: Mutex::default() }
+    }
+}
+
+impl Replica {
+    /// Everything from now on that an app should tell its user, or its maker: changes that are taken away or come back, and alarms.
+    ///
+    /// ```
+    /// use headwater::replica::Notice;
+    /// # let directory = tempfile::tempdir()?;
+    /// # let replica = headwater::Replica::open(directory.path().join("r"))?;
+    /// let mut notices = replica.notices();
+    /// while let Some(Ok(notice)) = notices.try_next() {
+    ///     match notice {
+    ///         Notice::Quarantined(change) if change.is_own => println!("lost, and why: {}", change.reason),
+    ///         Notice::Alarm { entity, alarm, .. } => println!("please report this: {entity}: {alarm}"),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn notices(&self) -> Notices {
+        Notices { receiver: self.inner.board.sender.subscribe() }
+    }
+
+    /// The entities about which an alarm was raised since the replica was opened.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let replica = headwater::Replica::open(directory.path().join("r"))?;
+    /// assert!(replica.alarms().is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn alarms(&self) -> Vec<(SpaceId, EntityId, Alarm)> {
+        let alarms = self.inner.board.alarms.lock().unwrap_or_else(PoisonError::into_inner);
+        alarms.iter().map(|((space, entity), alarm)| (*space, *entity, alarm.clone())).collect()
+    }
+
+    /// Raises an alarm about an entity, once for each kind.
+    pub(super) fn alarm(&self, space: SpaceId, entity: EntityId, alarm: Alarm) {
+        let mut alarms = self.inner.board.alarms.lock().unwrap_or_else(PoisonError::into_inner);
+        if alarms.get(&(space, entity)) == Some(&alarm) {
+            return;
+        }
+        tracing::error!(%space, %entity, %alarm, "alarm: the entity stays as it is, without a snapshot");
+        if alarms.len() < ALARMS_MAX {
+            alarms.insert((space, entity), alarm.clone());
+        }
+        drop(alarms);
+        self.put_up(Notice::Alarm { space, entity, alarm });
+    }
+
+    /// Takes an alarm back: the entity was looked at again, and is well.
+    pub(super) fn all_clear(&self, space: SpaceId, entity: EntityId) {
+        let mut alarms = self.inner.board.alarms.lock().unwrap_or_else(PoisonError::into_inner);
+        alarms.remove(&(space, entity));
+    }
+
+    /// Stores a commit by which changes may be taken away or come back, and says so.
+    pub(super) fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        if self.inner.board.sender.receiver_count() == 0 {
+            return self.store().commit(commit);
+        }
+        let (space, entities) = (commit.space, self.entities_apart(&commit)?);
+        let before = self.apart(space, &entities)?;
+        let committed = self.store().commit(commit)?;
+        if entities.is_empty() {
+            return Ok(committed);
+        }
+        // It is done, whether or not it can be told.
+        let Ok(after) = self.apart(space, &entities) else { return Ok(committed) };
+        let keys = |asides: &[SetAside]| -> HashSet<(EntityId, ChangeHash, u8)> {
+            asides
+                .iter()
+                .map(|aside| (aside.record.entity, aside.record.hash, aside.direction as u8))
+                .collect()
+        };
+        let (had, has) = (keys(&before), keys(&after));
+        for SetAside { record, direction, reason, .. } in after {
+            if had.contains(&(record.entity, record.hash, direction as u8)) {
+                continue;
+            }
+            let withdrawn = Withdrawn {
+                space,
+                is_own: author(&record.payload) == Some(self.device_id()),
+                content: self.content(space, record.entity, record.hash).unwrap_or(Content::Lost),
+                collection: record.collection,
+                entity: record.entity,
+                hash: record.hash,
+                reason: reason.message,
+            };
+            self.put_up(match direction {
+                Direction::Quarantined => Notice::Quarantined(withdrawn),
+                Direction::Refused => Notice::Refused(withdrawn),
+                Direction::FromRelay | Direction::Damaged => Notice::SetAside(withdrawn),
+            });
+        }
+        let is_gone = |record: &headwater_storage::ChangeRecord| {
+            !has.iter().any(|(entity, hash, _)| (*entity, *hash) == (record.entity, record.hash))
+        };
+        for SetAside { record, .. } in before.into_iter().filter(|aside| is_gone(&aside.record)) {
+            let (collection, entity, hash) = (record.collection, record.entity, record.hash);
+            self.put_up(Notice::Released { space, collection, entity, hash });
+        }
+        Ok(committed)
+    }
+
+    /// The entities whose changes a commit may take away or give back.
+    fn entities_apart(&self, commit: &Commit) -> Result<BTreeSet<EntityId>, StoreError> {
+        let mut entities: BTreeSet<EntityId> =
+            commit.set_aside.iter().map(|aside| aside.record.entity).collect();
+        entities.extend(commit.judged.iter().map(|judged| judged.entity));
+        entities.extend(commit.recovered.iter().map(|(entity, _)| *entity));
+        for (seq, _) in &commit.refused {
+            let before = OutboxSeq::new(seq.get().saturating_sub(1));
+            let waiting = self.store().outbox(commit.space, before, 1, usize::MAX)?;
+            entities.extend(waiting.iter().map(|waiting| waiting.record.entity));
+        }
+        Ok(entities)
+    }
+
+    fn apart(&self, space: SpaceId, entities: &BTreeSet<EntityId>) -> Result<Vec<SetAside>, StoreError> {
+        let mut apart = Vec::new();
+        for entity in entities {
+            apart.extend(self.store().set_aside_of(space, *entity)?);
+        }
+        Ok(apart)
+    }
+
+    fn put_up(&self, notice: Notice) {
+        // Nobody listening is no error.
+        let _listeners = self.inner.board.sender.send(notice).unwrap_or(0);
+    }
+}
