@@ -104,8 +104,18 @@ pub(crate) enum Verb {
 pub(crate) enum Quarantine {
     /// List them, one line each: hash, entity, reason
     Ls,
-    /// Print all that is known of one
+    /// Print all that is known of one, and what it had written
     Show {
+        /// The change, or the first digits of its hash
+        hash: String,
+    },
+    /// Write what they had written as JSON Lines, one change on each
+    Export {
+        /// The change, or the first digits of its hash; all of them if left out
+        hash: Option<String>,
+    },
+    /// Make what one had written a new edit, for every device. Each call makes another one
+    Apply {
         /// The change, or the first digits of its hash
         hash: String,
     },

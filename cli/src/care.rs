@@ -1,8 +1,10 @@
 //! The verbs that look after what is stored: `verify`, `quarantine`.
 
-use headwater::ChangeHash;
+use headwater::document::{Action, Content, Deletion, Operation};
+use headwater::model::{ContainerKind, JsonStyle, json_from_map, json_from_value};
 use headwater::replica::{Direction, SetAside};
-use serde_json::json;
+use headwater::{ChangeHash, Space};
+use serde_json::{Value as Json, json};
 
 use crate::args::{Options, Quarantine};
 use crate::failure::Failure;
@@ -26,8 +28,19 @@ pub(crate) fn verify(options: &Options, output: &mut Output) -> Result<(), Failu
                 verified.waiting
             ));
         }
+        let alarms = verified.alarms.iter();
+        lines.extend(
+            alarms.map(|(_, entity, alarm)| format!("alarm: entity {entity}: {alarm}; please report this")),
+        );
         lines.join("\n")
     };
+    let alarms: Vec<_> = verified
+        .alarms
+        .iter()
+        .map(|(space, entity, alarm)| {
+            json!({ "space": space.to_string(), "entity": entity.to_string(), "alarm": alarm.to_string() })
+        })
+        .collect();
     let set_aside: Vec<_> = verified
         .set_aside
         .iter()
@@ -41,9 +54,13 @@ pub(crate) fn verify(options: &Options, output: &mut Output) -> Result<(), Failu
         "set_aside": set_aside,
         "rows_repaired": verified.rows_repaired,
         "waiting": verified.waiting,
+        "alarms": alarms,
     });
     output.result(human, &json)?;
-    if verified.set_aside.is_empty() { Ok(()) } else { Err(Failure::Damaged(verified.set_aside.len())) }
+    if !verified.set_aside.is_empty() {
+        return Err(Failure::Damaged(verified.set_aside.len()));
+    }
+    if verified.alarms.is_empty() { Ok(()) } else { Err(Failure::Alarms(verified.alarms.len())) }
 }
 
 pub(crate) fn quarantine(options: &Options, action: &Quarantine, output: &mut Output) -> Result<(), Failure> {
@@ -56,10 +73,28 @@ pub(crate) fn quarantine(options: &Options, action: &Quarantine, output: &mut Ou
         }),
         Quarantine::Show { hash } => {
             let aside = find(&aside, hash)?;
-            let mut shown = entry(aside);
+            let mut shown = with_content(&space, aside)?;
             let payload: String = aside.record.payload.iter().map(|byte| format!("{byte:02x}")).collect();
             shown["payload"] = payload.into();
             output.json_line(&shown)
+        }
+        Quarantine::Export { hash: Some(hash) } => {
+            output.json_line(&with_content(&space, find(&aside, hash)?)?)
+        }
+        Quarantine::Export { hash: None } => {
+            aside.iter().try_for_each(|aside| output.json_line(&with_content(&space, aside)?))
+        }
+        Quarantine::Apply { hash } => {
+            let aside = find(&aside, hash)?;
+            let (entity, hash) = (aside.record.entity, aside.record.hash);
+            let receipt =
+                space.reapply(entity, hash).map_err(|error| Failure::NotApplied(error.to_string()))?;
+            let human = || match receipt.is_empty() {
+                true => format!("entity {entity} has all that {hash} wrote; nothing changed"),
+                false => format!("wrote what {hash} had written into entity {entity} again"),
+            };
+            let json = json!({ "applied": hash.to_string(), "entity": entity.to_string(), "changed": !receipt.is_empty() });
+            output.result(human, &json)
         }
         Quarantine::Release { hash } => {
             let aside = find(&aside, hash)?;
@@ -99,4 +134,42 @@ fn entry(aside: &SetAside) -> serde_json::Value {
         "reason": aside.reason.message,
         "time_ms": aside.time_ms,
     })
+}
+
+/// A change, and what it had written.
+fn with_content(space: &Space, aside: &SetAside) -> Result<Json, Failure> {
+    let mut shown = entry(aside);
+    shown["content"] = match space.content(aside.record.entity, aside.record.hash)? {
+        Content::Fields { set, removed, deletion } => json!({
+            "set": json_from_map(&set, JsonStyle::Kinds),
+            "removed": removed,
+            "deletion": deletion.map(|deletion| match deletion {
+                Deletion::Deleted => "deleted",
+                Deletion::Restored => "restored",
+            }),
+        }),
+        Content::Operations { reason, listed, more } => json!({
+            "reason": reason,
+            "operations": listed.iter().map(operation).collect::<Vec<_>>(),
+            "more": more,
+        }),
+        // Its bytes never came here, or are damaged.
+        _ => Json::Null,
+    };
+    Ok(shown)
+}
+
+fn operation(operation: &Operation) -> Json {
+    let (action, value) = match &operation.action {
+        Action::Put(value) => ("put", json_from_value(value, JsonStyle::Kinds)),
+        Action::Make(ContainerKind::Map) => ("make", "map".into()),
+        Action::Make(ContainerKind::List) => ("make", "list".into()),
+        Action::Make(ContainerKind::Text) => ("make", "text".into()),
+        Action::Make(ContainerKind::Counter) => ("make", "counter".into()),
+        Action::Delete => ("delete", Json::Null),
+        Action::Increment(by) => ("increment", (*by).into()),
+        Action::Mark(name) => ("mark", name.as_str().into()),
+        _ => ("unknown", Json::Null),
+    };
+    json!({ "object": operation.object, "key": operation.key, "action": action, "value": value })
 }

@@ -87,12 +87,20 @@ pub(crate) enum Failure {
         "{0} changes do not load and are set aside; `headwater sync` fetches whole copies of those that the relay has"
     )]
     Damaged(usize),
+    /// Entities are wrong, and no change is at fault.
+    #[error(
+        "{0} entities are wrong in a way for which no change is at fault; they work on, and this is a bug to report"
+    )]
+    Alarms(usize),
     /// No change that is kept apart has this hash.
     #[error("no change that is kept apart, or more than one, begins with `{0}`")]
     NotSetAside(String),
     /// A change that is kept apart cannot be used.
     #[error("it stays apart: {0}")]
     NotReleased(String),
+    /// What a change that is kept apart had written could not be written again.
+    #[error("nothing was written: {0}")]
+    NotApplied(String),
     /// A file that was named could not be read or written.
     #[error("{}: {error}", path.display())]
     File { path: PathBuf, error: io::Error },
@@ -208,8 +216,10 @@ impl Failure {
             Failure::Sync(_) | Failure::Connect(_) | Failure::Connection(_) => "sync",
             Failure::Rejected { .. } => "rejected",
             Failure::Damaged(_) => "damaged",
+            Failure::Alarms(_) => "alarms",
             Failure::NotSetAside(_) => "not_found",
             Failure::NotReleased(_) => "not_released",
+            Failure::NotApplied(_) => "not_applied",
         }
     }
 }

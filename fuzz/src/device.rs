@@ -77,9 +77,15 @@ impl Device {
     /// Snapshots in the place of all histories.
     pub(crate) fn compact(&self) -> Result<(), Violation> {
         match self.replica.compact_all() {
-            Err(_) if self.is_failing() => Ok(()),
-            compacted => compacted.map(|_| ()).map_err(Violation::failed("compact")),
+            Err(_) if self.is_failing() => return Ok(()),
+            compacted => drop(compacted.map_err(Violation::failed("compact"))?),
         }
+        for space in &self.spaces {
+            let aside = self.replica.space(*space).set_aside().map_err(Violation::failed("set aside"))?;
+            Promise::NothingIsRefused.hold(aside.is_empty(), || format!("by a snapshot: {aside:?}"))?;
+        }
+        let alarms = self.replica.alarms();
+        Promise::NothingIsRefused.hold(alarms.is_empty(), || format!("alarms: {alarms:?}"))
     }
 
     /// Looks for changes in the outbox that were not known.

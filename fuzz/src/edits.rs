@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use headwater_storage::SpaceId;
 
-use crate::Random;
+use crate::{Random, values};
 
 /// Ids that several devices may create on their own, as when each imports the same file.
 const SHARED_IDS: usize = 4;
@@ -85,6 +85,7 @@ fn insert_typed(items: &Collection<Item>, random: &mut Random) -> Result<(), Edi
 fn change(item: &mut Item, random: &mut Random) {
     match random.below(12) {
         0 => item.title = word(random),
+        1 if random.chance(20) => item.rating = values::float(random),
         1 => item.rating = random.below(10) as f64 / 2.0,
         2 => item.done = !item.done,
         3 => item.maybe = random.chance(60).then(|| random.below(9) as i64),
@@ -174,7 +175,8 @@ fn value(random: &mut Random, depth: usize) -> Value {
         1 => Value::Bool(random.chance(50)),
         2 => Value::Int(random.below(100) as i64 - 50),
         3 => Value::Uint(u64::MAX - random.below(9) as u64),
-        4 => Value::Float(random.below(100) as f64 / 8.0),
+        4 => Value::Float(values::float(random)),
+        5 if random.chance(30) => values::scalar(random),
         5 => Value::Str(word(random)),
         6 => Value::Bytes(random.bits().to_be_bytes().to_vec()),
         7 => Value::Timestamp(random.below(1000) as i64),

@@ -10,7 +10,8 @@
 //! 4. `world`: what each act does, what is on its way, and how it is healed.
 //! 5. [`campaign`]: many worlds, on many threads. [`shrink`]: the shortest plan that still breaks the promise.
 //!
-//! Beside the worlds: [`intent`], edits whose meaning is known; [`hostile`], bytes that hurt; and [`targets`], what must hold for any bytes, for `cargo fuzz`.
+//! Beside the worlds: [`intent`], edits whose meaning is known; [`values`], any value of the model;
+//! [`hostile`], bytes that hurt; and [`targets`], what must hold for any bytes, for `cargo fuzz`.
 
 pub mod campaign;
 mod check;
@@ -25,6 +26,7 @@ mod random;
 mod relay;
 pub mod shrink;
 pub mod targets;
+pub mod values;
 mod violation;
 mod world;
 

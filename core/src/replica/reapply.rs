@@ -46,6 +46,8 @@ struct Apart {
     collection: CollectionName,
     /// The changes that are applied, without it and what builds on it.
     base: Vec<Bytes>,
+    /// Those among them that it builds on: what its author saw.
+    seen: Vec<Bytes>,
     /// Those that it builds on and that are not applied either, in causal order, and itself.
     chain: Vec<Bytes>,
     is_applied: bool,
@@ -59,7 +61,7 @@ impl Replica {
         hash: ChangeHash,
     ) -> Result<Content, StoreError> {
         let apart = self.apart_from(space, entity, hash)?;
-        Ok(apart.map_or(Content::Lost, |apart| content(&apart.base, &apart.chain)))
+        Ok(apart.map_or(Content::Lost, |apart| content(&apart.seen, &apart.chain)))
     }
 
     pub(super) fn reapply(
@@ -131,7 +133,9 @@ impl Replica {
             .filter(|aside| aside.direction != Direction::Refused)
             .map(|aside| aside.record.hash)
             .collect();
-        let (mut applied, mut base, mut is_applied) = (HashSet::new(), Vec::new(), false);
+        let ancestors = ancestors(&known, hash);
+        let (mut applied, mut is_applied) = (HashSet::new(), false);
+        let (mut base, mut seen) = (Vec::new(), Vec::new());
         let mut above = HashSet::from([hash]);
         for change in stored.iter().filter(|change| !left_out.contains(&change.hash)) {
             let deps = builds_on(&change.payload);
@@ -144,11 +148,27 @@ impl Replica {
                 above.insert(change.hash);
             } else {
                 base.push(change.payload.clone());
+                if ancestors.contains(&change.hash) {
+                    seen.push(change.payload.clone());
+                }
             }
         }
         let chain = chain(&known, hash, |hash| applied.contains(hash));
-        Ok(Some(Apart { collection, base, chain, is_applied }))
+        Ok(Some(Apart { collection, base, seen, chain, is_applied }))
     }
+}
+
+/// A change and all that it builds on, as far as that is here.
+fn ancestors(known: &HashMap<ChangeHash, &Bytes>, hash: ChangeHash) -> HashSet<ChangeHash> {
+    let (mut ancestors, mut next) = (HashSet::new(), vec![hash]);
+    while let Some(hash) = next.pop() {
+        if let Some(payload) = known.get(&hash)
+            && ancestors.insert(hash)
+        {
+            next.extend(builds_on(payload));
+        }
+    }
+    ancestors
 }
 
 /// What a change builds on and is not applied, in causal order, and the change itself.

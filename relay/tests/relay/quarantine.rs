@@ -6,12 +6,15 @@ use std::path::Path;
 use automerge::transaction::Transactable;
 use automerge::{ActorId, AutoCommit, Change, ROOT};
 use bytes::Bytes;
-use headwater::document::examine;
+use headwater::document::{ACTOR_BYTES, Cause, Content, examine};
 use headwater::ingest::{ChangeLimits, check_change};
 use headwater::wire::{AckResult, ErrorCode};
-use headwater::{ConnectOptions, EntityId, Map, Replica, Value};
+use headwater::{ChangeHash, ConnectOptions, EntityId, Map, Notice, Replica, Value};
 use headwater_relay::admin::{self, Reply, Request};
-use headwater_storage::{ChangeRecord, CollectionName, Direction, PayloadKind};
+use headwater_storage::{
+    ChangeRecord, CollectionName, Commit, Direction, EntityWrite, NewChange, NewReplica, Outbox, PayloadKind,
+    ReplicaStore,
+};
 
 use crate::raw::Raw;
 use crate::running::{PATIENCE, Relay, SPACE, assert_equal, open_feed, space, sync};
@@ -81,7 +84,9 @@ async fn a_harmful_change_is_left_out_by_everybody_and_the_entity_lives_on() {
     assert!(harmless_by_itself.is_ok(), "{harmless_by_itself:?}");
     let mut all = a.entity_changes(space(), bag.id).unwrap();
     all.push((record(bag.id, &harmful).hash, Bytes::copy_from_slice(harmful.raw_bytes())));
-    assert_eq!(examine(all).culprits.len(), 1, "it does harm");
+    let culprits = examine(all).culprits;
+    assert_eq!(culprits.len(), 1, "it does harm");
+    assert_eq!(culprits[0].cause(), Cause::OutOfOrder);
 
     let mut raw = Raw::pushing(&relay).await;
     let taken = raw.push(1, vec![record(bag.id, &harmful)]).await;
@@ -140,6 +145,61 @@ async fn a_harmful_change_is_left_out_by_everybody_and_the_entity_lives_on() {
     let offline = async || Ok(headwater_relay::Config::new(store.clone()));
     let offline = admin::ask(directory.path(), &Request::List, offline).await.unwrap();
     assert_eq!(offline, Reply::Listed(listed));
+}
+
+/// A replica's file with an entity and an edit of it by this device, which waits for the relay and would keep the entity from loading.
+fn with_a_harmful_edit_of_its_own(path: &Path) -> (EntityId, ChangeHash) {
+    let (id, device, harmful) = {
+        let replica = Replica::open(path).unwrap();
+        let id = replica.space(SPACE).dynamic("bags").unwrap().insert(rated("Guji", 4)).unwrap().id;
+        let mut actor = [7; ACTOR_BYTES];
+        actor[..16].copy_from_slice(replica.device_id().as_bytes());
+        let mut copy = copy(&replica, id).with_actor(ActorId::from(&actor[..]));
+        (id, replica.device_id(), record(id, &poison(&mut copy)))
+    };
+    // As if the engine had let it happen: no call of the replica makes such a change.
+    let store = ReplicaStore::open(path, NewReplica { device, created_ms: 0 }).unwrap();
+    let mut commit = Commit::new(space(), 1_700_000_000_000);
+    let ChangeRecord { entity, collection, kind, hash, payload } = harmful;
+    let changes = vec![NewChange { kind, hash, payload, outbox: Outbox::Queue }];
+    commit.writes.push(EntityWrite { entity, collection, changes, row: None });
+    store.commit(commit).unwrap();
+    (id, hash)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_edit_is_quarantined_hears_what_it_wrote_and_writes_it_again_for_everybody() {
+    // Would take an acknowledged edit from everybody, its author included, without a word.
+    let directory = tempfile::tempdir().unwrap();
+    let relay = Relay::start(directory.path()).await;
+    let (id, hash) = with_a_harmful_edit_of_its_own(&directory.path().join("a"));
+    let [a, b] = ["a", "b"].map(|name| Replica::open(directory.path().join(name)).unwrap());
+    let mut notices = a.notices();
+    let connections =
+        [&a, &b].map(|replica| replica.connect(&relay.url(), ConnectOptions::new([space()])).unwrap());
+    let heard = tokio::time::timeout(PATIENCE, notices.next()).await.unwrap();
+    let Some(Ok(Notice::Quarantined(heard))) = heard else { panic!("{heard:?}") };
+    assert_eq!((heard.entity, heard.hash, heard.is_own), (id, hash, true));
+    let wrote = Map::from([("name".into(), Value::from("poison"))]);
+    assert!(matches!(&heard.content, Content::Fields { set, .. } if *set == wrote), "{heard:?}");
+    assert!(heard.reason.contains("out of order"), "{heard:?}");
+
+    let again = a.space(SPACE).reapply(id, hash).unwrap();
+    tokio::time::timeout(PATIENCE, again.on_relay()).await.unwrap().unwrap();
+    let on_b = b.space(SPACE).dynamic("bags").unwrap();
+    until("the edit's second arrival", || {
+        on_b.get(id).unwrap().is_some_and(|bag| bag.fields.get("name") == Some(&Value::from("poison")))
+    })
+    .await;
+    for connection in connections {
+        connection.disconnect().await;
+    }
+    assert_equal(&a, &b);
+    // It can be read after a restart, too.
+    drop((a, notices, again));
+    let a = Replica::open(directory.path().join("a")).unwrap();
+    assert!(matches!(a.space(SPACE).content(id, hash).unwrap(), Content::Fields { set, .. } if set == wrote));
+    relay.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
