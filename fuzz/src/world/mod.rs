@@ -123,6 +123,12 @@ impl World {
         let wrong_by = (self.random.bits() % CLOCK_ERROR_MS) as i64 - CLOCK_ERROR_MS as i64 / 2;
         let is_wrong = self.random.chance(30);
         self.outcome.faults += u64::from(is_wrong);
+        // Boards without a battery begin in 1970, and a bad sync leads anywhere.
+        let wrong_by = match self.random.below(8) {
+            0 => i64::MIN,
+            1 => i64::MAX,
+            _ => wrong_by,
+        };
         self.clock(if is_wrong { wrong_by } else { 0 })
     }
 
