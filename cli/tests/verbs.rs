@@ -237,3 +237,35 @@ fn verify_finds_a_damaged_change_and_quarantine_shows_it() {
     terminal.ok(&["set", "bags", &id, "rating=5"]);
     assert_eq!(terminal.json(&["verify"])["set_aside"], json!([]));
 }
+
+#[test]
+fn what_a_verdict_took_away_can_be_seen_exported_and_written_again() {
+    // Would leave a person with a hash and a reason, and no way to the text behind them.
+    let terminal = Terminal::new();
+    let id = terminal.ok(&["put", "bags", r#"{"name": "Guji", "brews": {"$counter": 5}}"#]).trim().to_owned();
+    terminal.ok(&["set", "bags", &id, r#"name="Guji natural""#, "brews=7"]);
+    let hash = quarantined(&terminal, &id);
+    assert_eq!(terminal.json(&["get", "bags", &id])["name"], json!("Guji"));
+    let shown = terminal.json(&["quarantine", "show", &hash[..8]]);
+    assert_eq!(shown["content"]["set"], json!({"name": "Guji natural", "brews": {"$counter": 7}}));
+    let exported = lines(&terminal.ok(&["quarantine", "export"]));
+    assert_eq!((exported.len(), &exported[0]["content"]), (1, &shown["content"]));
+    assert_eq!(lines(&terminal.ok(&["quarantine", "export", &hash[..8]])), exported);
+    assert_eq!(terminal.json(&["quarantine", "apply", &hash[..8]])["changed"], json!(true));
+    let now = terminal.json(&["get", "bags", &id]);
+    assert_eq!((&now["name"], &now["brews"]), (&json!("Guji natural"), &json!(7)));
+    assert_eq!(terminal.error(1, &["quarantine", "apply", "ffff"])["kind"], json!("not_found"));
+}
+
+/// Puts the last change of an entity into quarantine, as a relay's verdict does. Returns its hash.
+fn quarantined(terminal: &Terminal, id: &str) -> String {
+    let replica = headwater::Replica::open(terminal.path("replica.redb")).unwrap();
+    let (space, entity) = (headwater::SpaceId::from_name("default"), id.parse().unwrap());
+    let (hash, _) = replica.entity_changes(space, entity).unwrap().pop().unwrap();
+    let reason = headwater_storage::Refusal { code: 32, message: "it does harm".to_owned() };
+    let verdict =
+        headwater::ingest::Verdict { at_ms: 1, quarantined: vec![(hash, reason)], released: Vec::new() };
+    let records = vec![verdict.record(entity, "bags".parse().unwrap())];
+    replica.merge(space, headwater::replica::MergeRequest { records, position: None }).unwrap();
+    hash.to_string()
+}
