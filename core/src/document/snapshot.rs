@@ -179,3 +179,31 @@ fn load(payload: &Bytes, hash: ChangeHash) -> Result<Document, IngestError> {
 fn malformed(why: &str) -> IngestError {
     IngestError::Malformed(why.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use automerge::transaction::Transactable;
+    use automerge::{AutoCommit, ROOT};
+
+    use super::*;
+
+    fn document(rating: f64) -> (Automerge, Map) {
+        let mut document = AutoCommit::new().with_actor(automerge::ActorId::from(&[1; 24][..]));
+        document.put(ROOT, "rating", rating).unwrap();
+        document.commit();
+        (document.document().clone(), Map::from([("rating".into(), Value::Float(rating))]))
+    }
+
+    #[test]
+    fn a_difference_is_an_alarm_that_names_the_field_and_nan_is_none() {
+        // Would blame a change for what a comparison made of it.
+        let (nan, values) = document(f64::NAN);
+        assert_eq!(difference((&nan, &values), (&nan, &values)), None);
+        let other = Map::from([("rating".into(), Value::Float(4.0))]);
+        let alarm = Alarm::OtherValue { field: "rating".into() };
+        assert_eq!(difference((&nan, &values), (&nan, &other)), Some(alarm.clone()));
+        assert_eq!(difference((&nan, &Map::new()), (&nan, &other)), Some(alarm));
+        let (four, _) = document(4.0);
+        assert_eq!(difference((&nan, &values), (&four, &values)), Some(Alarm::OtherHeads));
+    }
+}

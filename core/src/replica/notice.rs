@@ -251,3 +251,36 @@ impl Replica {
         let _listeners = self.inner.board.sender.send(notice).unwrap_or(0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed;
+
+    impl crate::Environment for Fixed {
+        fn now_ms(&self) -> u64 {
+            1_700_000_000_000
+        }
+
+        fn random(&self) -> u128 {
+            4
+        }
+    }
+
+    #[test]
+    fn an_alarm_is_told_once_and_counted_until_the_entity_is_found_well() {
+        // Would bury an app in one alarm, or drop it before anybody looked.
+        let replica = Replica::in_memory(Fixed).unwrap();
+        let id = replica.space("home").dynamic("bags").unwrap().insert(crate::Map::new()).unwrap().id;
+        let (space, mut notices) = (SpaceId::from_name("home"), replica.notices());
+        for _ in 0..2 {
+            replica.alarm(space, id, Alarm::OtherHeads);
+        }
+        let told = Notice::Alarm { space, entity: id, alarm: Alarm::OtherHeads };
+        assert_eq!((notices.try_next(), notices.try_next()), (Some(Ok(told)), None));
+        assert_eq!(replica.alarms(), [(space, id, Alarm::OtherHeads)]);
+        assert!(replica.verify().unwrap().alarms.is_empty());
+        assert!(replica.alarms().is_empty());
+    }
+}

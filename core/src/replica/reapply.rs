@@ -41,6 +41,16 @@ impl From<StoreError> for ReapplyError {
     }
 }
 
+impl From<ReplayError> for ReapplyError {
+    fn from(error: ReplayError) -> ReapplyError {
+        match error {
+            ReplayError::Lost => ReapplyError::Lost,
+            ReplayError::TooDeep => ReapplyError::TooDeep,
+            ReplayError::Refused(why) => ReapplyError::Refused(why),
+        }
+    }
+}
+
 /// A change that was taken away, and what is needed to see what it wrote.
 struct Apart {
     collection: CollectionName,
@@ -81,12 +91,10 @@ impl Replica {
             if apart.is_applied {
                 return Err(ReapplyError::InUse);
             }
-            let Replayed { before, after, deletion } =
-                replay(&apart.base, &apart.chain).map_err(|error| match error {
-                    ReplayError::Lost => ReapplyError::Lost,
-                    ReplayError::TooDeep => ReapplyError::TooDeep,
-                    ReplayError::Refused(why) => ReapplyError::Refused(why),
-                })?;
+            // By itself it merges with what came since, as it would have. Where others that it builds on went with it, what they had
+            // made is not there to be merged with: then it is the difference that its author made.
+            let on = if apart.chain.len() == 1 { &apart.base } else { &apart.seen };
+            let Replayed { before, after, deletion } = replay(on, &apart.chain)?;
             let (collection, base) = match found {
                 Some((collection, row)) => (collection, Some(decoded(entity, &row)?)),
                 None => (apart.collection, None),

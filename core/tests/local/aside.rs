@@ -101,21 +101,29 @@ fn whose_change_is_quarantined_hears_it_with_the_content_and_writes_it_again() {
 fn an_entity_that_went_whole_is_created_again_change_by_change() {
     // Would leave a record that a verdict took away gone for good, with its content in the file and no way to it.
     let a = replica();
-    let id = bags(&a).insert(map([("name", "Guji".into()), ("tally", Value::Counter(3))])).unwrap().id;
+    let id = bags(&a)
+        .insert(map([("name", "Guji".into()), ("lot", 7.into()), ("tally", Value::Counter(3))]))
+        .unwrap()
+        .id;
     bags(&a).set(id, map([("tally", Value::Counter(5)), ("tags", Value::List(vec!["a".into()]))])).unwrap();
+    bags(&a).unset(id, &["lot"]).unwrap();
     bags(&a).delete(id).unwrap();
     let all: Vec<ChangeHash> = changes(&a, id).into_iter().map(|(hash, _)| hash).collect();
     judge(&a, id, &all, &[]);
     assert!(bags(&a).meta(id).unwrap().is_none(), "it is gone");
     let home = a.space(SPACE);
-    let Content::Fields { deletion, .. } = home.content(id, all[2]).unwrap() else { panic!() };
+    let removal = Content::Fields { set: Map::new(), removed: vec!["lot".to_owned()], deletion: None };
+    assert_eq!(home.content(id, all[2]).unwrap(), removal);
+    let Content::Fields { deletion, .. } = home.content(id, all[3]).unwrap() else { panic!() };
     assert_eq!(deletion, Some(Deletion::Deleted));
     home.reapply(id, all[0]).unwrap();
     home.reapply(id, all[1]).unwrap();
+    assert_eq!(fields(&a, id)["lot"], Value::Int(7));
+    home.reapply(id, all[2]).unwrap();
     let tags = Value::List(vec!["a".into()]);
     let whole = map([("name", "Guji".into()), ("tally", Value::Counter(5)), ("tags", tags)]);
     assert_eq!(fields(&a, id), whole);
-    home.reapply(id, all[2]).unwrap();
+    home.reapply(id, all[3]).unwrap();
     assert!(bags(&a).get(id).unwrap().is_none(), "deleted again");
     let b = replica();
     carry(&a, &b);
