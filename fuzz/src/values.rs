@@ -11,8 +11,8 @@ const LETTERS: [&str; 12] = ["a", "b", "c", " ", "é", "ß", "漢", "🌱", "e\u
 
 /// A value of any kind, whose lists and maps nest at most `depth_max` deep.
 ///
-/// In an entity, a field's value is at the first of [`DEPTH_MAX`] levels. A [`Value::Keyed`] is not among them, since it reads as
-/// a list.
+/// In an entity, a field's value is at the first of [`DEPTH_MAX`] levels. A [`Value::Keyed`] is not among
+/// them, since it reads as a list.
 ///
 /// ```
 /// use headwater_fuzz::{Random, values};

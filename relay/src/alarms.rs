@@ -1,4 +1,5 @@
-//! Entities that are wrong in a way for which no change is at fault. They go on, without a snapshot, until somebody has looked.
+//! Entities that are wrong in a way for which no change is at fault. They go on, without a snapshot, until
+//! somebody has looked.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -46,7 +47,8 @@ mod tests {
 
     #[test]
     fn an_alarm_stays_until_an_examination_finds_the_entity_well() {
-        // Would leave an operator with a log line that nobody saw, or with an alarm about what was mended long ago.
+        // Would leave an operator with a log line that nobody saw, or with an alarm about what was mended
+        // long ago.
         let (alarms, space, entity) =
             (Alarms::default(), SpaceId::from_name("home"), EntityId::from_bytes([1; 16]));
         alarms.note(space, entity, Some(&Alarm::OtherHeads));

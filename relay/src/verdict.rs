@@ -12,7 +12,8 @@ use headwater_storage::{
 use crate::hub::Hub;
 use crate::space::{Delivery, Entries, Inbox, Mail, Message, Push};
 
-/// How long whoever was told that the entity has changed waits before looking at it again. The store may be failing, too.
+/// How long whoever was told that the entity has changed waits before looking at it again. The store may be
+/// failing, too.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// What a verdict says. Only what an examination found and repeated takes a change from anybody.
@@ -34,7 +35,8 @@ impl Word {
                 Judgement { quarantined, ..Judgement::of(last, heads) }
             }
             Word::Release { hash, heads } => Judgement { released: vec![hash], ..Judgement::of(last, heads) },
-            // Without heads the entity differs from every replica's copy, so that whoever compares sends what is missing.
+            // Without heads the entity differs from every replica's copy, so that whoever compares sends what
+            // is missing.
             Word::Lost(damaged) => Judgement { damaged, ..Judgement::of(last, Vec::new()) },
         }
     }

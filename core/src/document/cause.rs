@@ -1,14 +1,15 @@
 //! What can be wrong with an entity: a cause names the changes at fault, an alarm names nobody.
 //!
-//! Only a cause takes a change away from anybody, and only once a second look has repeated it. A comparison that fails is an alarm:
-//! the check may be what is wrong, and an honest change must not go for that.
+//! Only a cause takes a change away from anybody, and only once a second look has repeated it. A comparison
+//! that fails is an alarm: the check may be what is wrong, and an honest change must not go for that.
 
 use headwater_storage::ChangeHash;
 
 use super::ViewError;
 use crate::ingest::IngestError;
 
-/// Why a change cannot stay in its entity. Nothing else becomes a verdict, or is set aside from what is stored.
+/// Why a change cannot stay in its entity. Nothing else becomes a verdict, or is set aside from what is
+/// stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Cause {
@@ -39,7 +40,8 @@ impl Cause {
     }
 }
 
-/// A change that cannot stay in its entity. Only [`examine`](super::examine()) makes one, after two looks that agree.
+/// A change that cannot stay in its entity. Only [`examine`](super::examine()) makes one, after two looks
+/// that agree.
 ///
 /// ```
 /// use headwater::document::{Cause, examine};
@@ -80,8 +82,8 @@ impl Culprit {
     }
 }
 
-/// Something that must not be, and for which no change can be blamed. The entity stays as it is and works on; it gets no snapshot.
-/// Report it as a bug, with the file if that is possible.
+/// Something that must not be, and for which no change can be blamed. The entity stays as it is and works on;
+/// it gets no snapshot. Report it as a bug, with the file if that is possible.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Alarm {

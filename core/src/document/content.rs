@@ -1,7 +1,8 @@
 //! What changes that were taken away had put into their entity, so that it can be read, and put there again.
 //!
-//! Their operations are made again on what is there now, numbered behind it and by an actor of the scratch document alone; so a
-//! change whose numbers were the harm shows what it meant to write. Where that fails, what is left is a list of the operations.
+//! Their operations are made again on what is there now, numbered behind it and by an actor of the scratch
+//! document alone; so a change whose numbers were the harm shows what it meant to write. Where that fails,
+//! what is left is a list of the operations.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -34,7 +35,8 @@ pub enum Content {
         /// Whether it deleted the entity, or took a deletion back.
         deletion: Option<Deletion>,
     },
-    /// What its operations say. They cannot be shown as fields: the merge engine does not take them, or they nest too deep.
+    /// What its operations say. They cannot be shown as fields: the merge engine does not take them, or they
+    /// nest too deep.
     Operations {
         /// Why they cannot be shown as fields.
         reason: String,
@@ -101,7 +103,8 @@ pub(crate) enum ReplayError {
     Refused(String),
 }
 
-/// Makes the changes of `chain` again on `base`, and tells the last one apart. Only fields that it changes are returned.
+/// Makes the changes of `chain` again on `base`, and tells the last one apart. Only fields that it changes
+/// are returned.
 pub(crate) fn replay(base: &[Bytes], chain: &[Bytes]) -> Result<Replayed, ReplayError> {
     guarded(|| {
         let (last, before) = chain.split_last().ok_or(ReplayError::Lost)?;

@@ -1,9 +1,9 @@
 //! Looks for changes that pass every check of their own and yet break their entity.
 //!
-//! Whether an entity loads again from what the merge engine writes is only known by trying. When it does not, the first change in
-//! causal order with which it no longer does is the culprit; it is found by halving, left out with all that build on it, and what
-//! is left is tried again. A look that found somebody at fault is followed by another one, from the bytes on: what it does not
-//! repeat is nobody's fault.
+//! Whether an entity loads again from what the merge engine writes is only known by trying. When it does not,
+//! the first change in causal order with which it no longer does is the culprit; it is found by halving, left
+//! out with all that build on it, and what is left is tried again. A look that found somebody at fault is
+//! followed by another one, from the bytes on: what it does not repeat is nobody's fault.
 
 use std::collections::HashSet;
 
@@ -19,7 +19,8 @@ use crate::ingest::{CheckedChange, check_stored_as};
 pub struct Examined {
     /// The heads of the entity without the culprits, in ascending order.
     pub heads: Vec<ChangeHash>,
-    /// All changes but the culprits as one chunk, which was loaded and compared. `None` if there are none, or with an alarm.
+    /// All changes but the culprits as one chunk, which was loaded and compared. `None` if there are none, or
+    /// with an alarm.
     pub snapshot: Option<Bytes>,
     /// The changes that have to be left out, and why: those at fault, and those that build on them.
     pub culprits: Vec<Culprit>,
@@ -84,7 +85,8 @@ fn look(changes: &[(ChangeHash, Bytes)]) -> Examined {
     }
 }
 
-/// Where the shortest beginning ends that fails, and how it fails. All of `changes` together are known to fail for `cause`.
+/// Where the shortest beginning ends that fails, and how it fails. All of `changes` together are known to
+/// fail for `cause`.
 fn first_culprit(changes: &[CheckedChange], mut cause: Cause, mut detail: String) -> (usize, Cause, String) {
     let (mut good, mut bad) = (0, changes.len());
     while bad - good > 1 {

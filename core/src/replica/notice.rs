@@ -1,4 +1,5 @@
-//! What an app or its user should hear of beside patches: changes that are taken away or come back, and alarms.
+//! What an app or its user should hear of beside patches: changes that are taken away or come back, and
+//! alarms.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -21,7 +22,8 @@ const ALARMS_MAX: usize = 10_000;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Notice {
-    /// The relay's verdict takes a change from everybody. [`Space::reapply`](super::Space::reapply) makes what it wrote a new edit.
+    /// The relay's verdict takes a change from everybody. [`Space::reapply`](super::Space::reapply) makes
+    /// what it wrote a new edit.
     Quarantined(Withdrawn),
     /// This replica set a change aside: its bytes are damaged, or its entity does not load with it.
     SetAside(Withdrawn),
@@ -38,7 +40,8 @@ pub enum Notice {
         /// The change.
         hash: ChangeHash,
     },
-    /// Something is wrong with an entity, and no change is at fault. It stays as it is, without a snapshot. Report it as a bug.
+    /// Something is wrong with an entity, and no change is at fault. It stays as it is, without a snapshot.
+    /// Report it as a bug.
     Alarm {
         /// The space.
         space: SpaceId,
@@ -86,7 +89,8 @@ impl Notices {
     /// Waits for the next notice. `None` when the replica is gone.
     ///
     /// # Errors
-    /// When notices were missed: [`Space::set_aside`](super::Space::set_aside) lists what they were about. The next call goes on after them.
+    /// When notices were missed: [`Space::set_aside`](super::Space::set_aside) lists what they were about.
+    /// The next call goes on after them.
     pub async fn next(&mut self) -> Option<Result<Notice, Missed>> {
         match self.receiver.recv().await {
             Ok(notice) => Some(Ok(notice)),
@@ -122,7 +126,8 @@ impl Default for Board {
 }
 
 impl Replica {
-    /// Everything from now on that an app should tell its user, or its maker: changes that are taken away or come back, and alarms.
+    /// Everything from now on that an app should tell its user, or its maker: changes that are taken away or
+    /// come back, and alarms.
     ///
     /// ```
     /// use headwater::replica::Notice;

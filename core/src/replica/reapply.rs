@@ -24,7 +24,8 @@ pub enum ReapplyError {
     /// What it wrote is itself the harm: it nests too deep. Write it again in a flatter form.
     #[error("what it wrote nests too deep")]
     TooDeep,
-    /// The merge engine does not take its operations. [`Space::content`](super::Space::content) lists them; write by hand what is wanted.
+    /// The merge engine does not take its operations. [`Space::content`](super::Space::content) lists them;
+    /// write by hand what is wanted.
     #[error("what it wrote cannot be written again: {0}")]
     Refused(String),
     /// The relay refused it, and it is in use on this device: there is nothing to write again.
@@ -91,8 +92,9 @@ impl Replica {
             if apart.is_applied {
                 return Err(ReapplyError::InUse);
             }
-            // By itself it merges with what came since, as it would have. Where others that it builds on went with it, what they had
-            // made is not there to be merged with: then it is the difference that its author made.
+            // By itself it merges with what came since, as it would have. Where others that it builds on went
+            // with it, what they had made is not there to be merged with: then it is the difference that its
+            // author made.
             let on = if apart.chain.len() == 1 { &apart.base } else { &apart.seen };
             let Replayed { before, after, deletion } = replay(on, &apart.chain)?;
             let (collection, base) = match found {

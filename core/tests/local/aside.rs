@@ -99,7 +99,8 @@ fn whose_change_is_quarantined_hears_it_with_the_content_and_writes_it_again() {
 
 #[test]
 fn an_entity_that_went_whole_is_created_again_change_by_change() {
-    // Would leave a record that a verdict took away gone for good, with its content in the file and no way to it.
+    // Would leave a record that a verdict took away gone for good, with its content in the file and no way to
+    // it.
     let a = replica();
     let id = bags(&a)
         .insert(map([("name", "Guji".into()), ("lot", 7.into()), ("tally", Value::Counter(3))]))

@@ -40,7 +40,8 @@ struct Thing {
     notes: headwater::Text,
 }
 
-/// 1970 and before, the first day, 1972, the last time that reads as seconds, now, the year 292 million, and beyond.
+/// 1970 and before, the first day, 1972, the last time that reads as seconds, now, the year 292 million, and
+/// beyond.
 const CLOCKS: [u64; 9] = [
     0,
     1,
@@ -106,7 +107,8 @@ fn an_edit_with_sql_at_any_time_makes_an_entity_that_exists() {
 
 #[test]
 fn an_entity_of_a_program_that_writes_no_times_exists() {
-    // Would hide what JavaScript or another program made with Automerge alone, which writes 0 unless it is told a time.
+    // Would hide what JavaScript or another program made with Automerge alone, which writes 0 unless it is
+    // told a time.
     let mut document = Automerge::new().with_actor(ActorId::from(&[7; 16][..]));
     let mut transaction = document.transaction();
     transaction.put(ROOT, "_collection", "bags").unwrap();
