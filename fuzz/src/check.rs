@@ -7,9 +7,10 @@ use headwater::{EntityId, EntityMeta, Map, Replica, SpaceId};
 use headwater_storage::{ChangeHash, PageLimit, Position, ReadError, Seq};
 
 use crate::device::Device;
+use crate::history::History;
 use crate::relay::Relay;
 use crate::violation::{Promise, Violation};
-use crate::{Clock, Random};
+use crate::{Clock, Random, words};
 
 /// Times that a replica is built again from its changes, each time in another order.
 const REBUILDS: usize = 3;
@@ -61,7 +62,12 @@ pub(crate) fn even_with(spaces: &[SpaceId], devices: &[Device], relay: &Relay) -
 }
 
 /// All relays and all replicas have the same, readers see the same everywhere, and nothing that was written is missing.
-pub(crate) fn all_even(spaces: &[SpaceId], devices: &[Device], relays: &[Relay]) -> Result<(), Violation> {
+pub(crate) fn all_even(
+    spaces: &[SpaceId],
+    devices: &[Device],
+    relays: &[Relay],
+    history: &History,
+) -> Result<(), Violation> {
     for space in spaces {
         let mut first_fed: Option<Held> = None;
         for (index, relay) in relays.iter().enumerate() {
@@ -86,6 +92,10 @@ pub(crate) fn all_even(spaces: &[SpaceId], devices: &[Device], relays: &[Relay])
                 None => first = Some(seen),
                 Some(first) => same_views(who, first, &seen)?,
             }
+        }
+        let intents = members(devices, *space).filter_map(|(_, device)| device.known.words.get(space));
+        if let Some((_, device)) = members(devices, *space).next() {
+            words::check(&device.replica, *space, intents, &history.tried_words)?;
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use headwater::document::WriteError;
 use headwater::replica::MergeError;
 use headwater::sync::client::{Input, Output};
 use headwater::{EditError, Replica, SpaceId};
@@ -10,7 +11,7 @@ use headwater_storage::{ChangeHash, ChangeRecord, EntityId, OutboxSeq, PayloadKi
 
 use crate::history::{ChangeId, History};
 use crate::violation::{Promise, Violation};
-use crate::{Clock, Random, edits};
+use crate::{Clock, Random, edits, words};
 
 pub(crate) struct Device {
     pub(crate) replica: Replica,
@@ -32,6 +33,8 @@ pub(crate) struct Known {
     /// Made here or merged.
     pub(crate) held: HashSet<ChangeId>,
     positions: BTreeMap<SpaceId, Position>,
+    /// What its edits of words were meant to do.
+    pub(crate) words: BTreeMap<SpaceId, words::Intents>,
     /// Of changes that were made here.
     outbox: BTreeMap<(SpaceId, OutboxSeq), ChangeId>,
 }
@@ -62,9 +65,16 @@ impl Device {
     /// One edit. What the replica's outbox gained is what was made.
     pub(crate) fn edit(&mut self, random: &mut Random, history: &mut History) -> Result<(), Violation> {
         let space = *random.pick(&self.spaces).unwrap_or(&edits::space(0));
-        let edited = edits::edit(&self.replica, space, random);
+        let edited = if random.chance(20) {
+            self.edit_words(space, random, history).map(Ok)
+        } else {
+            edits::edit(&self.replica, space, random)
+        };
         match edited {
-            Err(EditError::NotFound(_) | EditError::Exists(_)) | Ok(()) => {}
+            Ok(seen) => seen?,
+            Err(EditError::NotFound(_) | EditError::Exists(_)) => {}
+            // A counter that was set to some other number.
+            Err(EditError::Write(WriteError::CounterOverflow { .. })) => {}
             Err(_) if self.is_failing() => return Ok(()),
             Err(error) => return Err(Violation::failed("edit")(error)),
         }
@@ -72,6 +82,19 @@ impl Device {
             Err(_) if self.is_failing() => Ok(()),
             other => other,
         }
+    }
+
+    fn edit_words(
+        &mut self,
+        space: SpaceId,
+        random: &mut Random,
+        history: &mut History,
+    ) -> Result<(), EditError> {
+        let Some(edit) = words::plan(&self.replica, space, random)? else { return Ok(()) };
+        history.tried_words.extend(edit.intents.removed.iter().cloned());
+        words::write(&self.replica, space, &edit)?;
+        self.known.words.entry(space).or_default().add(edit.intents);
+        Ok(())
     }
 
     /// Snapshots in the place of all histories.

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use headwater::{Collection, Counter, EditError, EntityId, Keyed, Map, Replica, Text, Value};
+use headwater::{
+    Collection, Counter, DynamicCollection, EditError, EntityId, Keyed, Map, Replica, Text, Value,
+};
 use serde::{Deserialize, Serialize};
 
 use headwater_storage::SpaceId;
 
+use crate::violation::{Promise, Violation};
 use crate::{Random, values};
 
 /// Ids that several devices may create on their own, as when each imports the same file.
@@ -40,9 +43,16 @@ pub(crate) fn space(index: usize) -> SpaceId {
     SpaceId::from_name(["home", "work"][index % 2])
 }
 
+/// What an edit came to, seen by the program that made it.
+pub(crate) type Seen = Result<(), Violation>;
+
 /// Makes one edit. One that has nothing to apply to fails.
-pub(crate) fn edit(replica: &Replica, space: SpaceId, random: &mut Random) -> Result<(), EditError> {
-    if random.chance(65) { edit_typed(replica, space, random) } else { edit_dynamic(replica, space, random) }
+pub(crate) fn edit(replica: &Replica, space: SpaceId, random: &mut Random) -> Result<Seen, EditError> {
+    if random.chance(65) {
+        edit_typed(replica, space, random).map(Ok)
+    } else {
+        edit_dynamic(replica, space, random)
+    }
 }
 
 fn edit_typed(replica: &Replica, space: SpaceId, random: &mut Random) -> Result<(), EditError> {
@@ -123,14 +133,14 @@ fn change(item: &mut Item, random: &mut Random) {
     }
 }
 
-fn edit_dynamic(replica: &Replica, space: SpaceId, random: &mut Random) -> Result<(), EditError> {
+fn edit_dynamic(replica: &Replica, space: SpaceId, random: &mut Random) -> Result<Seen, EditError> {
     let things = replica.space(space).dynamic(DYNAMIC)?;
     let name = |random: &mut Random| format!("f{}", random.below(5));
     let Some(id) = existing(replica, space, DYNAMIC, random) else {
         let fields = Map::from([(name(random), value(random, 0))]);
         let id = shared_id(2, random);
         things.upsert_all(vec![(id, fields)])?;
-        return Ok(());
+        return Ok(Ok(()));
     };
     match random.below(12) {
         0 => drop(things.insert(Map::from([(name(random), value(random, 0))]))?),
@@ -146,10 +156,23 @@ fn edit_dynamic(replica: &Replica, space: SpaceId, random: &mut Random) -> Resul
         }
         _ => {
             let fields = (0..=random.below(2)).map(|_| (name(random), value(random, 0))).collect();
-            things.set(id, fields)?;
+            return set(&things, id, fields);
         }
     }
-    Ok(())
+    Ok(Ok(()))
+}
+
+/// Sets fields, and reads them back.
+fn set(things: &DynamicCollection, id: EntityId, fields: Map) -> Result<Seen, EditError> {
+    things.set(id, fields.clone())?;
+    let found = things.get(id)?.map(|record| record.fields).unwrap_or_default();
+    let is_kept = |(name, wanted): (&String, &Value)| match (found.get(name), wanted) {
+        // Exactly, because comparing is what could be broken.
+        (Some(Value::Uint(found)), Value::Uint(wanted)) => found == wanted,
+        (Some(found), wanted) => found.same(wanted),
+        (None, _) => false,
+    };
+    Ok(Promise::IntentIsKept.hold(fields.iter().all(is_kept), || format!("{fields:?} reads as {found:?}")))
 }
 
 /// A random entity of a collection, deleted or not.

@@ -3,7 +3,7 @@
 //! Each check costs as much as what is new, so that a whole world costs O(n): changes are kept by hash, and feeds as a tree of
 //! chain hashes in which a position names all that came before it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use headwater_storage::{
     Append, Appended, ChainHash, ChangeHash, ChangeRecord, EntityId, FeedRow, SpaceId, Watermark,
@@ -25,6 +25,8 @@ pub(crate) struct History {
     pub(crate) has_gone_back: bool,
     /// The chains of feeds that hold nothing yet.
     starts: HashSet<ChainHash>,
+    /// Words that somebody tried to take out, whether or not the disk let it, and whether or not it was forgotten with a disk.
+    pub(crate) tried_words: BTreeSet<String>,
 }
 
 /// What one relay's store is known to hold of a space.

@@ -55,6 +55,10 @@ pub enum Promise {
     /// Once everybody rests, everybody holds the same: changes, heads, views, conflicts.
     #[error("two that rest differ")]
     Converges,
+    /// What the authors of words meant is what became of them: what came is there once, what was taken out is gone, what a program
+    /// wrote it reads.
+    #[error("an edit came to something else than what its author meant")]
+    IntentIsKept,
     /// No input makes anything panic.
     #[error("it panicked")]
     NeverPanics,

@@ -105,6 +105,9 @@ impl Amount {
         const WHOLE_BELOW: f64 = (1_u128 << 100) as f64;
         Some(match value {
             Value::Int(whole) | Value::Counter(whole) => Amount::Whole((*whole).into()),
+            Value::Uint(whole) if cfg!(bug = "large-numbers-as-doubles") => {
+                Amount::Other((*whole as f64).to_bits())
+            }
             Value::Uint(whole) => Amount::Whole((*whole).into()),
             Value::Float(float) => {
                 let is_negative_zero = *float == 0.0 && float.is_sign_negative();

@@ -27,6 +27,11 @@ pub(crate) fn difference(before: &str, after: &str) -> Vec<Splice> {
     let mut found = Vec::new();
     compare_blocks(Side { letters: &old, at: 0 }, Side { letters: &new, at: 0 }, &mut found);
     settle(&mut found, &old, &new);
+    if cfg!(bug = "text-replaced-between-edits")
+        && let (Some(first), Some(last)) = (found.first().cloned(), found.last().cloned())
+    {
+        found = vec![Hunk { old: first.old.start..last.old.end, new: first.new.start..last.new.end }];
+    }
     let mut shift: isize = 0;
     let splice = |Hunk { old, new: range }: Hunk| {
         let position = old.start.saturating_add_signed(shift);
@@ -120,7 +125,9 @@ fn settle(found: &mut [Hunk], old: &[char], new: &[char]) {
         // Both where it begins and where it ends, since something begins there again.
         let ends = |place: usize| (beginning(letters, place), beginning(letters, place + at.len()));
         let rank = |(start, end): (u8, u8)| (start.min(end), start.max(end));
-        let Some(best) = places.max_by_key(|place| (rank(ends(*place)), *place)) else { continue };
+        let best = places.max_by_key(|place| (rank(ends(*place)), *place));
+        // Within a word, one place is as good as another, and none is better than where the letters were found.
+        let Some(best) = best.filter(|place| rank(ends(*place)).0 > 0) else { continue };
         let moved = |range: &Range<usize>| {
             let shift = |place: usize| (place + best).saturating_sub(at.start);
             shift(range.start)..shift(range.end)
@@ -148,10 +155,17 @@ fn compare_letters(old: Side<'_>, new: Side<'_>, found: &mut Vec<Hunk>) {
         found.push(whole());
         return;
     }
-    let inside = hunks(old.letters, new.letters);
+    let mut inside = hunks(old.letters, new.letters);
     let kept = old.letters.len() - inside.iter().map(|hunk| hunk.old.len()).sum::<usize>();
     let is_one_in_the_other = matches!(&*inside, [hunk] if hunk.old.is_empty() || hunk.new.is_empty());
     if is_one_in_the_other || 2 * kept >= longer {
+        // What comes in front of a word takes the first letter along: it belongs to that word, and not to what somebody else
+        // inserts in front of it.
+        if let Some(first) = inside.first_mut()
+            && first.old == (0..0)
+        {
+            (first.old.end, first.new.end) = (1, first.new.end + 1);
+        }
         found.extend(inside.into_iter().map(|hunk| hunk.moved(old.at, new.at)));
     } else {
         found.push(whole());
@@ -373,6 +387,8 @@ mod tests {
     fn a_corrected_word_keeps_its_letters_and_another_word_keeps_none() {
         // Would let somebody's removal of the old word take letters out of the new one.
         assert_eq!(touched(&difference("I recieve it", "I receive it")), 2);
+        let in_front = Splice { position: 2, deleted: 1, inserted: "unp".into() };
+        assert_eq!(difference("I pack it", "I unpack it"), [in_front]);
         assert_eq!(
             difference("pack the tent now", "pack the stove now"),
             [Splice { position: 9, deleted: 4, inserted: "stove".into() }]

@@ -4,7 +4,8 @@
 //!
 //! 1. [`frame`], [`chunk`], [`snapshot`]: one message, one change, one snapshot.
 //! 2. [`ingest`], [`sync_message`], [`relay_stream`]: what a stranger sends, up to what is kept of it.
-//! 3. [`convergence`], [`sim`]: what honest devices come to.
+//! 3. [`json`]: what people and programs type.
+//! 4. [`intent`], [`convergence`], [`sim`]: what honest devices come to.
 //!
 //! `fixture`: the small document that several begin with. `repair`: gets damaged chunks past their checksums. `client`: what is said
 //! to a relay's session, and how it is answered.
@@ -22,6 +23,8 @@ mod convergence;
 mod fixture;
 mod frame;
 mod ingest;
+mod intent;
+mod json;
 mod relay_stream;
 mod repair;
 mod sim;
@@ -37,6 +40,8 @@ pub use convergence::convergence;
 pub use fixture::history;
 pub use frame::frame;
 pub use ingest::ingest;
+pub use intent::intent;
+pub use json::json;
 pub use relay_stream::relay_stream;
 pub use repair::{Repair, framed, repaired};
 pub use sim::sim;
@@ -53,13 +58,15 @@ pub type Target = fn(&[u8]);
 ///     target(b"");
 /// }
 /// ```
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("frame", frame),
     ("chunk", chunk),
     ("snapshot", snapshot),
     ("ingest", ingest),
     ("sync_message", sync_message),
     ("relay_stream", relay_stream),
+    ("json", json),
+    ("intent", intent),
     ("convergence", convergence),
     ("sim", sim),
 ];

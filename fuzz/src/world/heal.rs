@@ -149,7 +149,7 @@ impl World {
 
     /// Whether everybody holds the same.
     fn is_even(&self) -> Result<(), Violation> {
-        all_even(&self.spaces, &self.devices, &self.relays)
+        all_even(&self.spaces, &self.devices, &self.relays, &self.history)
     }
 
     /// Lets time pass until the next session wants to be woken.

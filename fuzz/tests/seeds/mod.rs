@@ -8,6 +8,7 @@ use automerge::Automerge;
 use automerge::sync::{ChunkList, MessageVersion, State, SyncDoc};
 use bytes::Bytes;
 use headwater::document::examine;
+use headwater::model::{JsonStyle, json_from_map};
 use headwater_fuzz::targets::{framed, history};
 use headwater_fuzz::{Act, Random};
 
@@ -27,6 +28,8 @@ pub(crate) fn all() -> Vec<(&'static str, Seeds)> {
         ("ingest", ingest()),
         ("sync_message", sync_messages()),
         ("relay_stream", frames::streams()),
+        ("json", json()),
+        ("intent", noise(6, |random| (0..12).map(|_| random.below(256) as u8).collect())),
         ("convergence", noise(6, |random| (0..90).map(|_| random.below(256) as u8).collect())),
         ("sim", noise(6, world)),
     ]
@@ -38,6 +41,25 @@ fn named<const N: usize>(seeds: [(&str, Vec<u8>); N]) -> Seeds {
 
 fn noise(count: u64, mut seed: impl FnMut(&mut Random) -> Vec<u8>) -> Seeds {
     (0..count).map(|number| (format!("noise-{number}"), seed(&mut Random::new(number)))).collect()
+}
+
+/// Every form that a value has in JSON, and what people get wrong.
+fn json() -> Seeds {
+    let values = (0..6).map(|seed| {
+        let fields = headwater_fuzz::values::fields(&mut Random::new(seed));
+        (format!("fields-{seed}"), json_from_map(&fields, JsonStyle::Kinds).to_string().into_bytes())
+    });
+    let wrong = [
+        ("twice", br#"{"a":1,"a":2}"#.to_vec()),
+        ("beyond", br#"[18446744073709551616,-9223372036854775809,1e400,0.12345678901234567890]"#.to_vec()),
+        ("half-a-pair", br#"{"a":"\ud800"}"#.to_vec()),
+        (
+            "forms",
+            br#"{"a":{"$map":{"$text":1}},"b":{"$float":"0x7ff8000000000001"},"c":{"$string":"a\\u0000"}}"#
+                .to_vec(),
+        ),
+    ];
+    values.chain(wrong.map(|(name, text)| (name.to_owned(), text))).collect()
 }
 
 /// As signed LEB128, which is how the lengths of runs are written.

@@ -1,0 +1,140 @@
+//! Edits of one text and one list whose intents are kept: each word that a device added is there once in the end, and each that it
+//! took out is gone. See [`crate::intent`] for the same without a world around it, at any length.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headwater::{EditError, EntityId, Map, Replica, SpaceId, Text, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::Random;
+use crate::violation::{Promise, Violation};
+
+const COLLECTION: &str = "pages";
+/// Every device makes the page on its own, and all of them are the same one.
+const PAGE: EntityId = EntityId::from_bytes([9; 16]);
+/// Longer than this, words are taken out.
+const WORDS_MAX: usize = 40;
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Page {
+    text: Text,
+    list: Vec<String>,
+}
+
+/// What the edits of one device were meant to do. Its words are different in the text and in the list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Intents {
+    pub(crate) added: BTreeSet<String>,
+    pub(crate) removed: BTreeSet<String>,
+}
+
+impl Intents {
+    pub(crate) fn add(&mut self, other: Intents) {
+        self.added.extend(other.added);
+        self.removed.extend(other.removed);
+    }
+}
+
+/// One edit, before it is written.
+pub(crate) struct WordEdit {
+    pub(crate) intents: Intents,
+    is_text: bool,
+    /// Where words go and come, from the front: place, how many go, which come.
+    steps: Vec<(usize, usize, Vec<String>)>,
+    before: Vec<String>,
+    seed: u64,
+}
+
+/// Thinks of an edit. `None` where the page has to be made first, which this does.
+pub(crate) fn plan(
+    replica: &Replica,
+    space: SpaceId,
+    random: &mut Random,
+) -> Result<Option<WordEdit>, EditError> {
+    let pages = replica.space(space).collection::<Page>(COLLECTION)?;
+    let Some(page) = pages.get(PAGE)? else {
+        pages.insert_with_id(PAGE, &Page::default())?;
+        return Ok(None);
+    };
+    let is_text = random.chance(50);
+    let before: Vec<String> = match is_text {
+        true => page.text.split_whitespace().map(str::to_owned).collect(),
+        false => page.list,
+    };
+    let mut intents = Intents::default();
+    let mut steps = Vec::new();
+    let mut place = random.below(4);
+    while place <= before.len() && steps.len() < 3 {
+        // An element of a list that comes where one goes is written into that one, and then one of two can win.
+        let goes = random.chance(if before.len() > WORDS_MAX { 80 } else { 30 });
+        let gone = if goes { (1 + random.below(2)).min(before.len() - place) } else { 0 };
+        let comes = !goes || (is_text && random.chance(50));
+        let new: Vec<String> = (0..if comes { 1 + random.below(2) } else { 0 })
+            .map(|_| format!("{}{:x}", if is_text { 't' } else { 'l' }, random.bits()))
+            .collect();
+        intents.removed.extend(before[place..place + gone].iter().cloned());
+        intents.added.extend(new.iter().cloned());
+        steps.push((place, gone, new));
+        place += gone + 1 + random.below(8);
+    }
+    Ok(Some(WordEdit { intents, is_text, steps, before, seed: random.bits() }))
+}
+
+/// Writes an edit in one of the ways in which apps do.
+pub(crate) fn write(replica: &Replica, space: SpaceId, edit: &WordEdit) -> Result<(), EditError> {
+    let random = &mut Random::new(edit.seed);
+    let pages = replica.space(space).collection::<Page>(COLLECTION)?;
+    let mut after = edit.before.clone();
+    for (place, gone, new) in edit.steps.iter().rev() {
+        drop(after.splice(place..&(place + gone), new.iter().cloned()));
+    }
+    let whole = |words: &[String]| words.iter().flat_map(|word| [word, " "]).collect::<String>();
+    if !edit.is_text {
+        if random.chance(50) {
+            pages.update(PAGE, |page| page.list.clone_from(&after))?;
+        } else {
+            let list = Value::List(after.into_iter().map(Value::Str).collect());
+            pages.as_dynamic().set(PAGE, Map::from([("list".to_owned(), list)]))?;
+        }
+    } else if random.chance(40) {
+        pages.update(PAGE, |page| {
+            for (place, gone, new) in edit.steps.iter().rev() {
+                let position = whole(&edit.before[..*place]).chars().count();
+                let deleted = whole(&edit.before[*place..place + gone]).chars().count();
+                page.text.splice(position, deleted, &whole(new));
+            }
+        })?;
+    } else {
+        let text = Value::Str(whole(&after));
+        pages.as_dynamic().set(PAGE, Map::from([("text".to_owned(), text)]))?;
+    }
+    Ok(())
+}
+
+/// Checks the intents of everybody on a replica that has heard of everything. `tried` are words that somebody tried to take out, whether
+/// or not the disk let it.
+pub(crate) fn check<'a>(
+    replica: &Replica,
+    space: SpaceId,
+    intents: impl Iterator<Item = &'a Intents>,
+    tried: &BTreeSet<String>,
+) -> Result<(), Violation> {
+    let pages = replica.space(space).collection::<Page>(COLLECTION).map_err(Violation::failed("open"))?;
+    let page = pages.get(PAGE).map_err(Violation::failed("read"))?.unwrap_or_default();
+    // word -> how often it is there.
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for word in page.text.split_whitespace().chain(page.list.iter().map(String::as_str)) {
+        *counts.entry(word).or_default() += 1;
+    }
+    for intents in intents {
+        for word in &intents.removed {
+            let is_gone = !counts.contains_key(word.as_str());
+            Promise::IntentIsKept.hold(is_gone, || format!("{word} was taken out, and is in {page:?}"))?;
+        }
+        for word in intents.added.iter().filter(|word| !tried.contains(*word)) {
+            let count = counts.get(word.as_str()).copied().unwrap_or(0);
+            Promise::IntentIsKept.hold(count == 1, || format!("{word} is {count} times in {page:?}"))?;
+        }
+    }
+    Ok(())
+}
