@@ -32,13 +32,22 @@ pub(crate) fn difference(before: &str, after: &str) -> Vec<Splice> {
     {
         found = vec![Hunk { old: first.old.start..last.old.end, new: first.new.start..last.new.end }];
     }
+    let mut splices = Vec::with_capacity(found.len());
     let mut shift: isize = 0;
-    let splice = |Hunk { old, new: range }: Hunk| {
-        let position = old.start.saturating_add_signed(shift);
-        shift += range.len() as isize - old.len() as isize;
-        Splice { position, deleted: old.len(), inserted: new[range].iter().collect() }
-    };
-    found.into_iter().map(splice).collect()
+    for Hunk { old: gone, new: came } in found {
+        let position = gone.start.saturating_add_signed(shift);
+        shift += came.len() as isize - gone.len() as isize;
+        let (deleted, inserted) = (gone.len(), new[came.clone()].iter().collect());
+        if !gone.is_empty() && !came.is_empty() && !is_of_word(old[gone.start]) {
+            // What stands between words belongs to the word before it: it comes before what goes, so that what somebody else inserts
+            // in front of the next word does not get between.
+            splices.push(Splice { position, deleted: 0, inserted });
+            splices.push(Splice { position: position + came.len(), deleted, inserted: String::new() });
+        } else {
+            splices.push(Splice { position, deleted, inserted });
+        }
+    }
+    splices
 }
 
 /// A stretch of one of the texts, and where in it the stretch begins.

@@ -143,8 +143,13 @@ fn bad_values_are_refused_with_the_reason() {
     assert!(reserved.is_err());
     let deep = (0..80).fold(Value::Null, |inner, _| Value::List(vec![inner]));
     assert!(lists.insert(Map::from([("deep".into(), deep)])).is_err());
-    let huge = "x".repeat(300 * 1024);
+    // One string cannot be cut into several changes. Letters that nothing can compress take as much as they are.
+    let letters = (0..600_000_u64)
+        .map(|n| char::from(b'0' + (n.wrapping_mul(n).wrapping_mul(0x9e37_79b9) >> 13) as u8 % 75));
+    let huge: String = letters.collect();
     assert!(lists.insert(Map::from([("huge".into(), Value::Str(huge))])).is_err());
+    let beyond = "x".repeat(5 << 20);
+    assert!(lists.insert(Map::from([("beyond".into(), Value::Str(beyond))])).is_err());
     assert!(replica.space(SPACE).dynamic("_mine").is_err());
     assert_eq!(lists.iter().count(), 0);
     assert_eq!(replica.space(SPACE).pending().unwrap(), 0);

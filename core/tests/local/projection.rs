@@ -92,11 +92,12 @@ fn values_that_compete_are_listed_with_who_made_them_and_when() {
 fn conflicts_are_found_wherever_a_value_can_be() {
     // Would miss those inside maps and lists, or name a path that leads elsewhere.
     let (a, b, id) = shared(json!({
-        "tasting": {"acidity": 1, "a/b~c": 1}, "steps": [{"seconds": 1}, {"seconds": 2}], "plain": [1, 2],
+        "tasting": {"acidity": 1, "a/b~c": 1}, "steps": [{"pour": "a", "seconds": 1}, {"pour": "b", "seconds": 2}], "plain": [1, 2],
     }));
     let edit = |n: i64| {
         json!({
-            "tasting": {"acidity": 10 + n, "a/b~c": 10 + n}, "steps": [{"seconds": 1}, {"seconds": 10 + n}],
+            "tasting": {"acidity": 10 + n, "a/b~c": 10 + n},
+            "steps": [{"pour": "a", "seconds": 1}, {"pour": "b", "seconds": 10 + n}],
             "plain": [1, 10 + n], "origin": {"country": format!("country {n}"), "altitude": [n]},
         })
     };
