@@ -17,7 +17,8 @@ if ! command -v valgrind >/dev/null; then
     "${root[@]}" apt-get update -q
     "${root[@]}" apt-get install -y -q valgrind
 fi
-cargo build --quiet --release -p headwater-benches --bin instructions
+# The profile `bench` is that of a release with the names of functions, which callgrind looks for.
+cargo build --quiet --profile bench -p headwater-benches --bin instructions
 program=target/release/instructions
 version=$(rustc --version | cut -d ' ' -f 2)
 
