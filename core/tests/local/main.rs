@@ -6,6 +6,7 @@ mod aside;
 mod clocks;
 mod edit;
 mod evolve;
+mod exceptions;
 mod long;
 mod merge;
 mod outside;

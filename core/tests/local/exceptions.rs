@@ -1,0 +1,195 @@
+//! What merging does not do: the last column of README's table, one test for each row.
+
+use std::collections::BTreeMap;
+
+use headwater::{Counter, EntityId, Keyed, Map, Replica, Text, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::pair::{SPACE, exchange, replica};
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Journal {
+    cups: u32,
+    notes: Text,
+    tags: Vec<String>,
+    brews: Vec<Brew>,
+    gear: Keyed<Gear>,
+    by_day: BTreeMap<String, Counter>,
+    recipe: Option<Text>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Brew {
+    name: String,
+    grams: u32,
+    stars: u32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Gear {
+    id: u32,
+    name: String,
+}
+
+/// Two devices that both have `journal`, edit it apart by one call of their closure for each edit, and meet.
+fn edited_apart(
+    journal: &Journal,
+    on_a: &[&dyn Fn(&mut Journal)],
+    on_b: &[&dyn Fn(&mut Journal)],
+) -> Journal {
+    let (a, b) = (replica(), replica());
+    let of = |replica: &Replica| replica.space(SPACE).collection::<Journal>("journals").unwrap();
+    let id = of(&a).insert(journal).unwrap().id;
+    exchange(&a, &b);
+    for (replica, edits) in [(&a, on_a), (&b, on_b)] {
+        for edit in edits {
+            of(replica).update(id, |journal| edit(journal)).unwrap();
+        }
+    }
+    exchange(&a, &b);
+    let merged = of(&a).get(id).unwrap().unwrap();
+    assert_eq!(merged, of(&b).get(id).unwrap().unwrap());
+    merged
+}
+
+fn strings(values: &[&str]) -> Vec<String> {
+    values.iter().map(|value| (*value).to_owned()).collect()
+}
+
+#[test]
+fn a_plain_number_that_both_count_up_counts_once() {
+    // README says that a number is no counter; an app would otherwise keep one and lose cups.
+    let merged =
+        edited_apart(&Journal::default(), &[&|journal| journal.cups += 1], &[&|journal| journal.cups += 1]);
+    assert_eq!(merged.cups, 1);
+}
+
+#[test]
+fn what_one_edit_inserts_stays_whole_and_separate_ones_in_front_of_each_other_can_alternate() {
+    // README says which insertions stay together; a user would find lines of two people shuffled.
+    let journal = Journal { notes: "start".into(), tags: strings(&["start"]), ..Journal::default() };
+    let insert_both = |journal: &mut Journal, words: [&str; 2]| {
+        journal.notes.insert(0, &format!("{} {} ", words[0], words[1]));
+        journal.tags.splice(0..0, strings(&words));
+    };
+    let whole = edited_apart(
+        &journal,
+        &[&|journal| insert_both(journal, ["corn", "tea"])],
+        &[&|journal| insert_both(journal, ["rye", "milk"])],
+    );
+    assert!(
+        ["corn tea rye milk start", "rye milk corn tea start"].contains(&whole.notes.as_str()),
+        "{whole:?}"
+    );
+    assert!(whole.tags.join(" ").contains("corn tea") && whole.tags.join(" ").contains("rye milk"));
+
+    let append = |journal: &mut Journal, word: &str| {
+        journal.notes.push_str(&format!(" {word}"));
+        journal.tags.push(word.to_owned());
+    };
+    let appended = edited_apart(
+        &journal,
+        &[&|journal| append(journal, "corn"), &|journal| append(journal, "tea")],
+        &[&|journal| append(journal, "rye"), &|journal| append(journal, "milk")],
+    );
+    assert!(
+        ["start corn tea rye milk", "start rye milk corn tea"].contains(&appended.notes.as_str()),
+        "{appended:?}"
+    );
+
+    let prepend = |journal: &mut Journal, word: &str| {
+        journal.notes.insert(0, &format!("{word} "));
+        journal.tags.insert(0, word.to_owned());
+    };
+    let alternating = edited_apart(
+        &journal,
+        &[&|journal| prepend(journal, "tea"), &|journal| prepend(journal, "corn")],
+        &[&|journal| prepend(journal, "milk"), &|journal| prepend(journal, "rye")],
+    );
+    let mut words: Vec<&str> = alternating.notes.as_str().split(' ').collect();
+    assert!(
+        !["corn tea rye milk start", "rye milk corn tea start"].contains(&alternating.notes.as_str()),
+        "README can promise more"
+    );
+    words.sort_unstable();
+    assert_eq!(words, ["corn", "milk", "rye", "start", "tea"]);
+}
+
+#[test]
+fn what_both_move_in_a_list_is_there_twice() {
+    // README says that a list has no move: an app would show a task twice and think that it is at fault.
+    let journal = Journal { tags: strings(&["a", "b", "c"]), ..Journal::default() };
+    let to_front = |journal: &mut Journal| journal.tags.rotate_right(1);
+    assert_eq!(edited_apart(&journal, &[&to_front], &[&to_front]).tags, ["c", "c", "a", "b"]);
+}
+
+#[test]
+fn a_keyed_element_that_is_moved_or_added_twice_is_another_one_each_time() {
+    // README says what a key does not do.
+    let gear = |id, name: &str| Gear { id, name: name.into() };
+    let journal = Journal { gear: vec![gear(1, "mill"), gear(2, "kettle")].into(), ..Journal::default() };
+    let reverse = |journal: &mut Journal| journal.gear.reverse();
+    let edited =
+        edited_apart(&journal, &[&reverse], &[&|journal| journal.gear[1].name = "copper kettle".into()]);
+    assert_eq!(edited.gear.to_vec(), [gear(2, "kettle"), gear(1, "mill")], "README can promise more");
+    let moved = edited_apart(&journal, &[&reverse], &[&reverse]);
+    assert_eq!(moved.gear.to_vec(), [gear(2, "kettle"), gear(2, "kettle"), gear(1, "mill")]);
+    let add = |journal: &mut Journal| journal.gear.push(gear(3, "scale"));
+    assert_eq!(edited_apart(&journal, &[&add], &[&add]).gear.len(), 4);
+}
+
+#[test]
+fn a_record_in_anothers_place_is_another_one_unless_it_is_recognisably_the_same() {
+    // README says when a record is taken for an edited one: then it has what the other device wrote to it.
+    let brew = |name: &str, grams, stars| Brew { name: name.into(), grams, stars };
+    let journal = Journal { brews: vec![brew("Guji", 15, 4)], ..Journal::default() };
+    let becomes = |after: Brew| {
+        let replace = |journal: &mut Journal| journal.brews = vec![after.clone()];
+        edited_apart(&journal, &[&replace], &[&|journal| journal.brews[0].stars = 5]).brews
+    };
+    assert_eq!(becomes(brew("Sidamo", 18, 3)), [brew("Sidamo", 18, 3)]);
+    assert_eq!(becomes(brew("Gujji", 15, 4)), [brew("Gujji", 15, 5)], "nearly the same name");
+    assert_eq!(becomes(brew("Sidamo", 18, 4)), [brew("Sidamo", 18, 5)], "half of the fields beside the name");
+}
+
+#[test]
+fn what_both_make_first_in_a_place_that_comes_from_data_has_one_winner() {
+    // README says where two first texts or counters do not merge.
+    let count = |journal: &mut Journal| journal.by_day.entry("mon".into()).or_default().increment(1);
+    assert_eq!(
+        edited_apart(&Journal::default(), &[&count], &[&count]).by_day,
+        [("mon".into(), Counter::new(1))].into()
+    );
+    let recipe = edited_apart(
+        &Journal::default(),
+        &[&|journal| journal.recipe = Some("60 g".into())],
+        &[&|journal| journal.recipe = Some("93 degrees".into())],
+    )
+    .recipe
+    .map(|text| text.to_string());
+    assert!(["60 g", "93 degrees"].map(Some).contains(&recipe.as_deref()), "{recipe:?}");
+}
+
+#[test]
+fn an_entity_that_two_devices_create_by_one_id_is_one_but_its_texts_do_not_know_that() {
+    // README says what a starter record with a fixed id becomes.
+    let id = EntityId::from_bytes([7; 16]);
+    let (a, b) = (replica(), replica());
+    let of = |replica: &Replica| replica.space(SPACE).collection::<Journal>("journals").unwrap();
+    let journal = Journal { notes: "Welcome.".into(), cups: 3, ..Journal::default() };
+    for replica in [&a, &b] {
+        of(replica).insert_with_id(id, &journal).unwrap();
+    }
+    exchange(&a, &b);
+    let merged = of(&a).get(id).unwrap().unwrap();
+    assert_eq!((merged.cups, merged.notes.as_str()), (3, "Welcome.Welcome."));
+
+    let (a, b) = (replica(), replica());
+    let of = |replica: &Replica| replica.space(SPACE).dynamic("journals").unwrap();
+    for (replica, text) in [(&a, "by A"), (&b, "by B")] {
+        of(replica).upsert(id, Map::from([("notes".to_owned(), Value::Text(text.into()))])).unwrap();
+    }
+    exchange(&a, &b);
+    let notes = of(&a).get(id).unwrap().unwrap().fields["notes"].clone();
+    assert!(["by A", "by B"].map(Some).contains(&notes.as_str()), "{notes:?}");
+}
