@@ -101,10 +101,48 @@ fn compare_tokens(old: Side<'_>, new: Side<'_>, found: &mut Vec<Hunk>) {
         return;
     }
     let (old_ends, new_ends) = (word_ends(old.letters), word_ends(new.letters));
-    for hunk in hunks(&tokens(old.letters, &old_ends), &tokens(new.letters, &new_ends)) {
-        let (old_part, new_part) = (letters_of(&old_ends, hunk.old), letters_of(&new_ends, hunk.new));
+    let (old_tokens, new_tokens) = (tokens(old.letters, &old_ends), tokens(new.letters, &new_ends));
+    let mut joined: Vec<Hunk> = Vec::new();
+    let (old_words, new_words) = (words_before(&old_tokens), words_before(&new_tokens));
+    let (old_all, new_all) = (old_words[old_tokens.len()], new_words[new_tokens.len()]);
+    // Between words stands the same only if as many words are in front of it, or behind it: else it was found by chance.
+    let is_same_place = |from: usize, to: usize| {
+        let (from, to) = (old_words[from], new_words[to]);
+        from == to || old_all - from == new_all - to
+    };
+    for hunk in hunks(&old_tokens, &new_tokens) {
+        match joined.last_mut() {
+            Some(last) if !is_same_place(last.old.end, last.new.end) => {
+                (last.old.end, last.new.end) = (hunk.old.end, hunk.new.end);
+            }
+            _ => joined.push(hunk),
+        }
+    }
+    for index in 0..joined.len() {
+        let (old_next, new_next) = joined
+            .get(index + 1)
+            .map_or((old_tokens.len(), new_tokens.len()), |next| (next.old.start, next.new.start));
+        let hunk = &mut joined[index];
+        // Several words go with what stands between them, and with what stands behind them: somebody else's words in their middle
+        // would have nothing behind them but that.
+        if old_words[hunk.old.end] > old_words[hunk.old.start] + 1 && !hunk.new.is_empty() {
+            (hunk.old.end, hunk.new.end) = (old_next, new_next);
+        }
+        let (old_part, new_part) =
+            (letters_of(&old_ends, hunk.old.clone()), letters_of(&new_ends, hunk.new.clone()));
         compare_letters(old.part(old_part), new.part(new_part), found);
     }
+}
+
+/// How many words are in front of each token, and of the end.
+fn words_before(tokens: &[&[char]]) -> Vec<usize> {
+    let is_word = |token: &&[char]| token.first().is_some_and(|letter| letter.is_alphanumeric());
+    let mut words = 0;
+    let counted = tokens.iter().map(|token| {
+        words += usize::from(is_word(token));
+        words
+    });
+    std::iter::once(0).chain(counted).collect()
 }
 
 /// Moves what only came or only went to where it begins with a word or a line, if it can stand there as well.
