@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use headwater_storage::{ChangeHash, CollectionName};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::{
     ACTOR_BYTES, Document, LocalChange, LocalEdit, Tombstone, View, ViewError, WriteError, check_fields,
@@ -216,7 +216,9 @@ fn fields_of(json: &Json, other: &Json) -> Result<Map, OutsideError> {
             differing.insert(key.clone(), value.clone());
         }
     }
-    Ok(map_from_json(Json::Object(differing))?)
+    let is_field = fields.len() > 1 && differing.len() == 1 && differing.contains_key("$map");
+    // Alone, a field of this name would be taken for all fields in the form of a map.
+    Ok(map_from_json(if is_field { json!({ "$map": differing }) } else { Json::Object(differing) })?)
 }
 
 fn fits_depth(json: &Json, depth: usize) -> bool {

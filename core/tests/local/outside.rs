@@ -122,6 +122,23 @@ fn an_edit_of_an_old_state_merges_with_newer_ones() {
 }
 
 #[test]
+fn a_field_is_not_an_escape_because_it_alone_differs() {
+    // Would put the content of a field called `$map` in the place of fields.
+    let (replica, id) = one(json!({"$map": {"a": 1}, "name": "Guji"}));
+    let seen = shown(&changes(&replica, id));
+    let edit = patch(1, &seen, json!({"$map": {"a": 2, "b": 1}}));
+    give(&replica, id, made(&changes(&replica, id), &edit));
+    let expected = json!({"$map": {"a": 2, "b": 1}, "name": "Guji"});
+    assert_eq!(shown(&changes(&replica, id)).data, expected);
+    // Where it is all that there is, both states are in the form of a map.
+    let (replica, id) = one(json!({"$map": {"$map": {"a": 1}}}));
+    let seen = shown(&changes(&replica, id));
+    let edit = patch(1, &seen, json!({"$map": {"$map": {"a": 2}}}));
+    give(&replica, id, made(&changes(&replica, id), &edit));
+    assert_eq!(shown(&changes(&replica, id)).data, json!({"$map": {"$map": {"a": 2}}}));
+}
+
+#[test]
 fn texts_counters_and_lists_merge_inside() {
     // Would replace what devices wrote, counted and listed meanwhile, because JSON has only strings, numbers and arrays.
     let (replica, id) = one(json!({

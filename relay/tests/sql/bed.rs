@@ -54,6 +54,15 @@ impl Bed {
         self.server.psql(&self.database, &sql.replace("SPACE", &format!("'{}'", space())))
     }
 
+    /// As `psql`, for statements that are too long for a command line.
+    pub(crate) fn psql_script(&self, sql: &str) -> String {
+        let path = self.directory.path().join("script.sql");
+        std::fs::write(&path, sql.replace("SPACE", &format!("'{}'", space()))).unwrap();
+        let path = path.to_str().unwrap();
+        let arguments = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.database, "-f", path];
+        String::from_utf8(self.server.tool("psql", &arguments).unwrap()).unwrap().trim_end().to_owned()
+    }
+
     /// Waits until SQL prints `expected`.
     pub(crate) async fn psql_says(&self, sql: &str, expected: &str) {
         let deadline = Instant::now() + PATIENCE;

@@ -5,5 +5,7 @@
 
 mod audit;
 mod bed;
+
 mod projection;
+mod values;
 mod write_back;

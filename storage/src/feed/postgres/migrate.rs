@@ -31,7 +31,7 @@ pub(super) struct Ground {
 /// The newest schema that this code knows.
 const VERSION: i32 = 1;
 /// The newest of the schema for people who read and write with SQL.
-const SQL_VERSION: i32 = 4;
+const SQL_VERSION: i32 = 5;
 /// The oldest code that can work with that schema, by the newest schema that it knows.
 const OLDEST_CODE: i32 = 1;
 /// The same of the schema for people.

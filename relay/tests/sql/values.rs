@@ -1,0 +1,132 @@
+//! Any value of the model from a device to SQL and back. `HEADWATER_VALUES=N` plays as many cases.
+
+use std::collections::HashMap;
+
+use headwater::model::map_from_json;
+use headwater::{DynamicCollection, EntityId, Map, Value};
+use headwater_fuzz::{Random, values};
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use crate::bed::{Bed, SPACE, sync};
+
+fn cases() -> u64 {
+    std::env::var("HEADWATER_VALUES").map_or(20, |number| number.parse().unwrap())
+}
+
+/// What rows show of a value: a text is a string there, and a counter a number.
+fn plain(value: &Value) -> Value {
+    match value {
+        Value::Text(text) => Value::Str(text.to_string()),
+        Value::Counter(count) => Value::Int(*count),
+        Value::List(items) => Value::List(items.iter().map(plain).collect()),
+        Value::Map(map) => Value::Map(plain_fields(map)),
+        other => other.clone(),
+    }
+}
+
+fn plain_fields(fields: &Map) -> Map {
+    fields.iter().map(|(name, value)| (name.clone(), plain(value))).collect()
+}
+
+/// The rows of a collection, read by the rules that are in the docs.
+fn rows(bed: &Bed, collection: &str) -> HashMap<EntityId, Map> {
+    let rows = bed.psql(&format!(
+        "SELECT id || ' ' || data::text FROM headwater.entities WHERE collection = '{collection}'"
+    ));
+    let row = |line: &str| {
+        let (id, data) = line.split_once(' ').unwrap();
+        // Of a large float `jsonb` shows all digits.
+        let mut data = serde_json::Deserializer::from_str(data);
+        data.disable_recursion_limit();
+        (id.parse().unwrap(), map_from_json(Json::deserialize(&mut data).unwrap()).unwrap())
+    };
+    rows.lines().map(row).collect()
+}
+
+fn assert_nothing_failed(bed: &Bed) {
+    let failed = "SELECT entity, failed, after FROM headwater.inbox WHERE failed IS NOT NULL LIMIT 1";
+    assert_eq!(bed.psql(failed), "");
+}
+
+fn without(fields: &Map, name: &str) -> Map {
+    let mut fields = fields.clone();
+    fields.remove(name);
+    fields
+}
+
+fn fields_of(collection: &DynamicCollection, id: EntityId) -> Map {
+    collection.get(id).unwrap().unwrap().fields
+}
+
+/// Would show SQL another value than a device wrote, or give devices another one than SQL shows.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_value_comes_back_from_sql_as_what_it_was() {
+    let bed = Bed::new();
+    let relay = bed.relay().await;
+    let replica = bed.replica("a");
+    let [things, copies] = ["things", "copies"].map(|name| replica.space(SPACE).dynamic(name).unwrap());
+    let mut written: Vec<(EntityId, Map, EntityId)> = Vec::new();
+    for seed in 0..cases() {
+        let fields = values::fields(&mut Random::new(seed));
+        let id = things.insert(fields.clone()).unwrap().id;
+        let copy = copies.insert(Map::from([("origin".to_owned(), id.to_string().into())])).unwrap().id;
+        written.push((id, fields, copy));
+    }
+    sync(&replica, &relay).await;
+    bed.settled().await;
+
+    let shown = rows(&bed, "things");
+    for (seed, (id, fields, _)) in written.iter().enumerate() {
+        assert_eq!(shown[id], plain_fields(fields), "seed {seed}");
+    }
+
+    // Written over itself, as it is and by way of text.
+    bed.psql("UPDATE headwater.entities SET data = data");
+    bed.psql("UPDATE headwater.entities SET data = data::text::jsonb");
+    assert_eq!(bed.psql("SELECT count(*) FROM headwater.inbox"), "0");
+
+    // Beside it, and into an entity of somebody else.
+    bed.psql("UPDATE headwater.entities SET data = data || '{\"beside\": 1}' WHERE collection = 'things'");
+    for (seed, (id, _, copy)) in written.iter().enumerate() {
+        let copied = bed.try_psql(&format!(
+            "UPDATE headwater.entities AS c SET data = c.data || (o.data - 'beside')
+             FROM headwater.entities AS o WHERE c.id = '{copy}' AND o.id = '{id}'"
+        ));
+        assert!(copied.is_ok(), "seed {seed}, {:?}: {copied:?}", written[seed].1);
+    }
+    let at_once = rows(&bed, "copies");
+    for (seed, (_, fields, copy)) in written.iter().enumerate() {
+        assert_eq!(without(&at_once[copy], "origin"), plain_fields(fields), "at once, seed {seed}");
+    }
+    bed.settled().await;
+    assert_nothing_failed(&bed);
+    sync(&replica, &relay).await;
+    for (seed, (id, fields, copy)) in written.iter().enumerate() {
+        let held = fields_of(&things, *id);
+        assert_eq!(held["beside"], Value::Int(1));
+        assert_eq!(without(&held, "beside"), *fields, "seed {seed}");
+        assert_eq!(without(&fields_of(&copies, *copy), "origin"), plain_fields(fields), "seed {seed}");
+    }
+
+    // Any value over any other.
+    for (seed, (id, _, copy)) in written.iter().enumerate() {
+        let (_, _, other) = &written[(seed + 1) % written.len()];
+        let replaced = bed.try_psql(&format!(
+            "UPDATE headwater.entities AS c SET data = o.data
+             FROM headwater.entities AS o WHERE c.id = '{other}' AND o.id = '{id}'"
+        ));
+        assert!(replaced.is_ok() && copy != other, "seed {seed}: {replaced:?}");
+    }
+    bed.settled().await;
+    assert_nothing_failed(&bed);
+    sync(&replica, &relay).await;
+    for (seed, (_, fields, _)) in written.iter().enumerate() {
+        let (_, _, other) = &written[(seed + 1) % written.len()];
+        let held = without(&fields_of(&copies, *other), "beside");
+        // What held the same number keeps its type.
+        let (held, wanted) = (Value::Map(held), Value::Map(plain_fields(fields)));
+        assert!(held.same(&wanted), "seed {seed}: {held:?} is not {wanted:?}");
+    }
+    relay.stop().await;
+}
