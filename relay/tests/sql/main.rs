@@ -5,6 +5,7 @@
 
 mod audit;
 mod bed;
+mod intents;
 
 mod projection;
 mod values;
