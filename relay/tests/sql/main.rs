@@ -6,7 +6,6 @@
 mod audit;
 mod bed;
 mod intents;
-
 mod projection;
 mod values;
 mod write_back;
