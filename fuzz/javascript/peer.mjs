@@ -64,6 +64,7 @@ const written = () => ({
   yes: true,
   nested: [1, [], {}, [{ a: { b: ["c"] } }]],
   "$text": 1,
+  _theirs: 1,
 })
 
 for await (const line of createInterface({ input: process.stdin })) {

@@ -130,3 +130,33 @@ async fn any_value_comes_back_from_sql_as_what_it_was() {
     }
     relay.stop().await;
 }
+
+/// Would promise in the docs what does not happen to numbers that SQL has, and nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_that_only_sql_has_are_rounded_or_fail_by_name() {
+    let bed = Bed::new();
+    let relay = bed.relay().await;
+    let replica = bed.replica("a");
+    let things = replica.space(SPACE).dynamic("things").unwrap();
+    let id = things.insert(Map::from([("count".to_owned(), Value::Counter(i64::MAX))])).unwrap().id;
+    sync(&replica, &relay).await;
+    bed.settled().await;
+    bed.psql(
+        "UPDATE headwater.entities SET data = data
+         || '{\"whole\": 18446744073709551616, \"decimal\": 0.1234567890123456789, \"twice\": 1, \"twice\": 2}'",
+    );
+    bed.settled().await;
+    bed.psql("UPDATE headwater.entities SET data = data || '{\"count\": -9223372036854775808}'");
+    bed.settled().await;
+    let failed = bed.psql("SELECT failed FROM headwater.inbox WHERE failed IS NOT NULL");
+    assert!(failed.contains("cannot be set to -9223372036854775808"), "{failed}");
+    sync(&replica, &relay).await;
+    let expected = [
+        ("count", Value::Counter(i64::MAX)),
+        ("whole", Value::Float(2f64.powi(64))),
+        ("decimal", Value::Float(0.123_456_789_012_345_68)),
+        ("twice", Value::Int(2)),
+    ];
+    assert_eq!(fields_of(&things, id), expected.map(|(name, value)| (name.to_owned(), value)).into());
+    relay.stop().await;
+}
