@@ -103,7 +103,9 @@ pub(crate) fn write_records(directory: &Path, sizes: &Sizes) -> Result<PathBuf> 
     let count = sizes.documents.last().copied().unwrap_or(0).max(200) as u64;
     let item = |number| {
         let bag = Bag::numbered(number);
-        let edits: Vec<_> = (0..EDITS).map(|edit| headwater::model::json_from_map(&bag.edit(edit), headwater::model::JsonStyle::Plain)).collect();
+        let edits: Vec<_> = (0..EDITS)
+            .map(|edit| headwater::model::json_from_map(&bag.edit(edit), headwater::model::JsonStyle::Plain))
+            .collect();
         serde_json::json!({ "fields": bag, "edits": edits })
     };
     let items: Vec<_> = (0..count).map(item).collect();
