@@ -125,3 +125,9 @@ fn a_whole_entity_is_pushed_in_causal_order() {
          clone-replica:b1b1daa67d4c1d16",
     );
 }
+
+#[test]
+fn a_negative_zero_is_no_count() {
+    // A counter that was set to -0 took it for its own 0, and the program that set it read something else.
+    keeps_its_promises("31001431 replicas=1 relays=1 spaces=1 edit:66dc7a06198eea21 edit:22f1fc88360d95e");
+}

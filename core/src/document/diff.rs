@@ -151,7 +151,8 @@ fn write_value(
 fn is_whole(value: &Value) -> bool {
     match value {
         Value::Int(_) | Value::Uint(_) | Value::Counter(_) => true,
-        Value::Float(float) => float.fract() == 0.0,
+        // -0 is a float for its sign, which no counter has.
+        Value::Float(float) => float.fract() == 0.0 && !(*float == 0.0 && float.is_sign_negative()),
         _ => false,
     }
 }

@@ -9,6 +9,7 @@ mod row;
 mod scalar;
 mod shape;
 mod text;
+mod text_cuts;
 mod text_difference;
 mod value;
 

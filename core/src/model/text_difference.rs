@@ -8,17 +8,12 @@ use std::ops::Range;
 
 use super::align::{Hunk, hunks};
 use super::text::Splice;
+use super::text_cuts::{block_ends, is_of_word, letters_of, tokens, word_ends, words};
 
-/// Longer runs of letters without anything between them are no words: their letters stand for themselves.
-const WORD_LETTERS_MAX: usize = 64;
 /// Up to this many pairs of letters a replaced stretch is looked at letter by letter.
 const LETTER_PAIRS_MAX: usize = 1 << 20;
 /// A shorter block says too little of where it stands to be taken for the same one elsewhere.
 const BLOCK_LETTERS_MIN: usize = 12;
-/// Letters that decide together whether a block ends behind them.
-const BLOCK_WINDOW: usize = 4;
-/// One in so many places that could end a block does: behind white space, and elsewhere.
-const BLOCK_ENDS: (u32, u32) = (8, 128);
 
 /// The edits from `before` to `after`, each at its position when the earlier ones are done. What both have in common stays.
 pub(crate) fn difference(before: &str, after: &str) -> Vec<Splice> {
@@ -240,82 +235,6 @@ fn blocks<'a>(side: Side<'a>, ends: &[usize], of: Of) -> Vec<Block<'a>> {
         _ => Block::Letters(letters),
     };
     tokens(side.letters, ends).into_iter().enumerate().map(|(place, letters)| block(letters, place)).collect()
-}
-
-fn tokens<'a>(letters: &'a [char], ends: &[usize]) -> Vec<&'a [char]> {
-    let starts = std::iter::once(0).chain(ends.iter().copied());
-    starts.zip(ends).map(|(start, end)| &letters[start..*end]).collect()
-}
-
-/// Where words stand. Scripts without spaces have one in each letter.
-fn words(letters: &[char]) -> Vec<Range<usize>> {
-    let ends = word_ends(letters);
-    let starts = std::iter::once(0).chain(ends.iter().copied());
-    let is_word = |range: &Range<usize>| letters[range.start].is_alphanumeric();
-    starts.zip(&ends).map(|(start, end)| start..*end).filter(is_word).collect()
-}
-
-/// The letters of some tokens.
-fn letters_of(ends: &[usize], tokens: Range<usize>) -> Range<usize> {
-    let end_of = |token: usize| token.checked_sub(1).map_or(0, |before| ends[before]);
-    end_of(tokens.start)..end_of(tokens.end)
-}
-
-/// Cuts behind each line, and within long lines where a few letters say so: wherever the same letters stand, the cut is the same,
-/// so that an edit moves no cut but those next to it.
-fn block_ends(letters: &[char]) -> Vec<usize> {
-    let (behind_space, elsewhere) = BLOCK_ENDS;
-    let mut ends = Vec::with_capacity(letters.len() / 32 + 1);
-    for (index, letter) in letters.iter().enumerate() {
-        let window = &letters[(index + 1).saturating_sub(BLOCK_WINDOW)..=index];
-        // FNV-1a; its upper bits mix better than its lower ones.
-        let mixed = window
-            .iter()
-            .fold(0x811c_9dc5_u32, |mixed, letter| (mixed ^ u32::from(*letter)).wrapping_mul(0x0100_0193));
-        let one_in = if letter.is_whitespace() { behind_space } else { elsewhere };
-        if *letter == '\n' || (mixed >> 8).is_multiple_of(one_in) {
-            ends.push(index + 1);
-        }
-    }
-    close(ends, letters.len())
-}
-
-/// Cuts behind each word, and behind each letter that is part of none.
-fn word_ends(letters: &[char]) -> Vec<usize> {
-    let mut ends = Vec::with_capacity(letters.len() / 3 + 1);
-    let mut start = 0;
-    while start < letters.len() {
-        let len = letters[start..].iter().take_while(|letter| is_of_word(**letter)).count();
-        match len {
-            0 => ends.push(start + 1),
-            1..=WORD_LETTERS_MAX => ends.push(start + len),
-            _ => ends.extend(start + 1..=start + len),
-        }
-        start += len.max(1);
-    }
-    close(ends, letters.len())
-}
-
-/// Whether a letter makes a word together with its neighbours. Scripts that put no space between words give one letter at a time.
-fn is_of_word(letter: char) -> bool {
-    /// Thai to Khmer, and from the CJK radicals to the Hangul syllables.
-    const WITHOUT_SPACES: [std::ops::RangeInclusive<char>; 4] =
-        ['\u{e00}'..='\u{eff}', '\u{1000}'..='\u{109f}', '\u{1780}'..='\u{17ff}', '\u{2e80}'..='\u{9fff}'];
-    (letter.is_alphanumeric() || letter == '_' || is_mark(letter))
-        && !WITHOUT_SPACES.iter().any(|range| range.contains(&letter))
-        && letter < '\u{20000}'
-}
-
-/// Accents that stand on the letter before them.
-fn is_mark(letter: char) -> bool {
-    matches!(letter, '\u{300}'..='\u{36f}' | '\u{1ab0}'..='\u{1aff}' | '\u{20d0}'..='\u{20ff}')
-}
-
-fn close(mut ends: Vec<usize>, len: usize) -> Vec<usize> {
-    if ends.last().copied().unwrap_or(0) < len {
-        ends.push(len);
-    }
-    ends
 }
 
 #[cfg(test)]
