@@ -65,7 +65,7 @@ impl Device {
     /// One edit. What the replica's outbox gained is what was made.
     pub(crate) fn edit(&mut self, random: &mut Random, history: &mut History) -> Result<(), Violation> {
         let space = *random.pick(&self.spaces).unwrap_or(&edits::space(0));
-        let edited = if random.chance(20) {
+        let edited = if random.chance(30) {
             self.edit_words(space, random, history).map(Ok)
         } else {
             edits::edit(&self.replica, space, random)

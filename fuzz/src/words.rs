@@ -12,6 +12,8 @@ use crate::violation::{Promise, Violation};
 const COLLECTION: &str = "pages";
 /// Every device makes the page on its own, and all of them are the same one.
 const PAGE: EntityId = EntityId::from_bytes([9; 16]);
+/// As many words a device begins with, so that there is something between two edits.
+const WORDS_FIRST: usize = 12;
 /// Longer than this, words are taken out.
 const WORDS_MAX: usize = 40;
 
@@ -63,15 +65,21 @@ pub(crate) fn plan(
     };
     let mut intents = Intents::default();
     let mut steps = Vec::new();
+    let word = |random: &mut Random| format!("{}{:x}", if is_text { 't' } else { 'l' }, random.bits());
+    if before.len() < WORDS_FIRST / 2 {
+        let first: Vec<String> = (0..WORDS_FIRST).map(|_| word(random)).collect();
+        intents.added.extend(first.iter().cloned());
+        steps.push((before.len(), 0, first));
+        return Ok(Some(WordEdit { intents, is_text, steps, before, seed: random.bits() }));
+    }
     let mut place = random.below(4);
     while place <= before.len() && steps.len() < 3 {
         // An element of a list that comes where one goes is written into that one, and then one of two can win.
         let goes = random.chance(if before.len() > WORDS_MAX { 80 } else { 30 });
         let gone = if goes { (1 + random.below(2)).min(before.len() - place) } else { 0 };
         let comes = !goes || (is_text && random.chance(50));
-        let new: Vec<String> = (0..if comes { 1 + random.below(2) } else { 0 })
-            .map(|_| format!("{}{:x}", if is_text { 't' } else { 'l' }, random.bits()))
-            .collect();
+        let new: Vec<String> =
+            (0..if comes { 1 + random.below(2) } else { 0 }).map(|_| word(random)).collect();
         intents.removed.extend(before[place..place + gone].iter().cloned());
         intents.added.extend(new.iter().cloned());
         steps.push((place, gone, new));
