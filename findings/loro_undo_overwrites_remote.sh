@@ -8,9 +8,8 @@
 # is 2. If A's write was the first one, Loro deletes the key; a text that B has put there goes too, with all
 # that B typed.
 #
-# Consequence: one Ctrl+Z reverts another person's newer edit in a form or a table, on every device. Text
-# does not behave so, which hides it. Before an undo, compare the value in place with the one the user
-# wrote.
+# Consequence: one Ctrl+Z reverts another person's newer edit in a form or a table, on every device. Before
+# an undo, compare the value in place with the one the user wrote.
 set -euo pipefail
 
 folder=$(mktemp -d)
