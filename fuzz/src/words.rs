@@ -60,12 +60,12 @@ pub(crate) fn plan(
     };
     let is_text = random.chance(50);
     let before: Vec<String> = match is_text {
-        true => page.text.split_whitespace().map(str::to_owned).collect(),
+        true => words_of(&page.text),
         false => page.list,
     };
     let mut intents = Intents::default();
     let mut steps = Vec::new();
-    let word = |random: &mut Random| format!("{}{:x}", if is_text { 't' } else { 'l' }, random.bits());
+    let word = |random: &mut Random| format!("{}{:016x}", if is_text { 't' } else { 'l' }, random.bits());
     if before.len() < WORDS_FIRST / 2 {
         let first: Vec<String> = (0..WORDS_FIRST).map(|_| word(random)).collect();
         intents.added.extend(first.iter().cloned());
@@ -107,9 +107,12 @@ pub(crate) fn write(replica: &Replica, space: SpaceId, edit: &WordEdit) -> Resul
     } else if random.chance(40) {
         pages.update(PAGE, |page| {
             for (place, gone, new) in edit.steps.iter().rev() {
-                let position = whole(&edit.before[..*place]).chars().count();
-                let deleted = whole(&edit.before[*place..place + gone]).chars().count();
-                page.text.splice(position, deleted, &whole(new));
+                // All letters are of one byte.
+                let start_of =
+                    |place: usize| edit.before.get(place).and_then(|word| page.text.find(word.as_str()));
+                let position = start_of(*place).unwrap_or(page.text.len());
+                let end = start_of(place + gone).unwrap_or(page.text.len());
+                page.text.splice(position, end - position, &whole(new));
             }
         })?;
     } else {
@@ -117,6 +120,13 @@ pub(crate) fn write(replica: &Replica, space: SpaceId, edit: &WordEdit) -> Resul
         pages.as_dynamic().set(PAGE, Map::from([("text".to_owned(), text)]))?;
     }
     Ok(())
+}
+
+/// The words of a text. Where two devices edit what stands between two words, nothing can be left there, or more than before; the
+/// words are whole all the same.
+fn words_of(text: &str) -> Vec<String> {
+    let numbers = text.split(|letter: char| letter == 't' || letter.is_whitespace());
+    numbers.filter(|number| !number.is_empty()).map(|number| format!("t{number}")).collect()
 }
 
 /// Checks the intents of everybody on a replica that has heard of everything. `tried` are words that somebody tried to take out, whether
@@ -131,7 +141,8 @@ pub(crate) fn check<'a>(
     let page = pages.get(PAGE).map_err(Violation::failed("read"))?.unwrap_or_default();
     // word -> how often it is there.
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for word in page.text.split_whitespace().chain(page.list.iter().map(String::as_str)) {
+    let in_text = words_of(&page.text);
+    for word in in_text.iter().chain(&page.list).map(String::as_str) {
         *counts.entry(word).or_default() += 1;
     }
     for intents in intents {
