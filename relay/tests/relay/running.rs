@@ -1,6 +1,7 @@
 //! A relay in this process on a free port, and replicas in files beside it.
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use headwater::{Map, Replica, SpaceId, SyncOptions, SyncReport, Value};
 use headwater_relay::{Config, ServeError, serve};
 use headwater_storage::{ChangeRecord, FeedStore, NewFeed, PageLimit, RedbFeed, Seq, WriterLimits};
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -40,7 +42,7 @@ impl Relay {
         let feed = open_feed(directory).await;
         let mut config = Config::new(FeedStore::redb(feed, WriterLimits::default()).unwrap());
         change(&mut config);
-        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        let listener = listen(address).await;
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(serve(listener, config, async move { drop(stopped.await) }));
@@ -54,6 +56,19 @@ impl Relay {
     pub(crate) async fn stop(mut self) {
         drop(self.stop.take());
         self.task.await.unwrap().unwrap();
+    }
+}
+
+/// Listens on an address. A connection that another test makes may hold the port for a moment.
+async fn listen(address: SocketAddr) -> TcpListener {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            bound => return bound.unwrap(),
+        }
     }
 }
 
