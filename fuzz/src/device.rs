@@ -90,7 +90,9 @@ impl Device {
         random: &mut Random,
         history: &mut History,
     ) -> Result<(), EditError> {
-        let Some(edit) = words::plan(&self.replica, space, random)? else { return Ok(()) };
+        let Some(edit) = words::plan(&self.replica, space, &history.tried_words, random)? else {
+            return Ok(());
+        };
         history.tried_words.extend(edit.intents.removed.iter().cloned());
         words::write(&self.replica, space, &edit)?;
         self.known.words.entry(space).or_default().add(edit.intents);

@@ -3,6 +3,10 @@
 //! Each level looks only at what the one above it found to differ, so that a few corrections in a long text cost what they are.
 //! A word that was replaced by an unrelated one is replaced as a whole: were two letters of it kept because both words have them,
 //! somebody else's removal of the old word would take them out of the new one.
+//!
+//! A word that is replaced alone leaves what stands behind it, so that a comma or a word that somebody else puts there stays where
+//! it was put. If somebody else removes or replaces the same word together with what stands behind it, nothing is left there. Were it
+//! replaced as well, what others put between the two would stand against the next word, and they edited nothing of each other's.
 
 use std::ops::Range;
 
