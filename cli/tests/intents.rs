@@ -10,7 +10,7 @@ mod support;
 use headwater::model::{JsonStyle, json_from_map, json_from_value, map_from_json_text};
 use headwater::{Map, Value};
 use headwater_fuzz::Random;
-use headwater_fuzz::intent::{Devices, Edit, FIELD, Form, Size, play};
+use headwater_fuzz::intent::{Case, Devices, Edit, FIELD, Form, cases, large_cases};
 use serving::Relay;
 use support::Terminal;
 
@@ -80,22 +80,14 @@ impl Devices for Terminals {
     }
 }
 
-fn play_one(case: u64, form: Form, size: Option<Size>) {
-    let mut random = Random::new(case);
-    let devices = 2 + random.below(2);
-    let size = size.unwrap_or_else(|| Size::from_random(form, &mut random));
-    let terminals = (0..devices).map(|_| Terminal::new()).collect();
-    let mut terminals = Terminals { relay: Relay::start(), terminals, form };
-    if let Err(broken) = play(&mut terminals, form, size, &mut random) {
-        panic!("case {case}, {devices} devices, {form:?}, {size:?}: {broken}");
-    }
+fn keeps_its_intents(case: Case) {
+    let terminals = (0..case.devices).map(|_| Terminal::new()).collect();
+    let mut terminals = Terminals { relay: Relay::start(), terminals, form: case.form };
+    case.play(&mut terminals);
 }
 
 fn all_keep_their_intents(form: Form) {
-    let cases = std::env::var("HEADWATER_INTENTS").map_or(3, |number| number.parse().unwrap());
-    for case in 0..cases {
-        play_one(case, form, None);
-    }
+    cases(form, 3, usize::MAX).for_each(keeps_its_intents);
 }
 
 #[test]
@@ -118,10 +110,6 @@ fn what_is_meant_by_edits_of_a_list_of_records_is_what_becomes_of_it() {
 
 #[test]
 fn a_long_text_and_a_long_list_keep_everything() {
-    // Would fail, or lose what others wrote, where a value is as large as what apps really hold: 200,000 letters, or 20,000 elements. A
-    // tenth of that as long as `HEADWATER_INTENTS` does not ask for more.
-    let part = if std::env::var_os("HEADWATER_INTENTS").is_some() { 1 } else { 10 };
-    for (case, form, items) in [(1_000_001, Form::Text, 28_000), (1_000_002, Form::Strings, 20_000)] {
-        play_one(case, form, Some(Size { items: items / part, rounds: 1, edits: 2 }));
-    }
+    // Would fail, or lose what others wrote, where a value is as large as what apps really hold.
+    large_cases().into_iter().for_each(keeps_its_intents);
 }

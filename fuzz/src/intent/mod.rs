@@ -6,13 +6,15 @@
 //!
 //! 1. [`Item`]: a word of a text, a string of a list, or a record of one. [`Form`]: which of them.
 //! 2. [`Author`]: what one device has, and what its edits were meant to do.
-//! 3. [`Devices`]: who writes, merges and reads. [`play`]: one case, from a seed.
+//! 3. [`Devices`]: who writes, merges and reads. [`play`]: one case of any size. [`cases`]: those that a test plays.
 
 mod author;
+mod case;
 mod item;
 mod memory;
 
 pub use author::{Author, Edit};
+pub use case::{Case, cases, large_cases};
 pub use item::{Form, Item};
 pub use memory::InMemory;
 

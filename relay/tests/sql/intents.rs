@@ -4,7 +4,7 @@
 use headwater::model::{JsonStyle, json_from_map, map_from_json_text};
 use headwater::{DynamicCollection, EntityId, Map, Replica, Value};
 use headwater_fuzz::Random;
-use headwater_fuzz::intent::{Devices, Edit, FIELD, Form, Size, play};
+use headwater_fuzz::intent::{Case, Devices, Edit, FIELD, Form, cases, large_cases};
 use tokio::runtime::Runtime;
 
 use crate::bed::{Bed, Relay, SPACE, sync};
@@ -29,16 +29,6 @@ impl WithSql {
         WithSql { runtime, bed, relay: Some(relay), replicas: Vec::new(), entity, form: Form::Text }
     }
 
-    fn begin(&mut self, case: u64, devices: usize, form: Form) {
-        while self.replicas.len() + 1 < devices {
-            self.replicas.push(self.bed.replica(&format!("device {}", self.replicas.len())));
-        }
-        self.replicas.truncate(devices - 1);
-        let id = u128::from(case) << 64 | (form as u128 + 1);
-        self.entity = EntityId::from_bytes(id.to_be_bytes());
-        self.form = form;
-    }
-
     fn bodies(&self, device: usize) -> DynamicCollection {
         self.replicas[device].space(SPACE).dynamic("bodies").unwrap()
     }
@@ -51,14 +41,16 @@ impl WithSql {
         self.runtime.block_on(self.bed.settled());
     }
 
-    fn play(&mut self, case: u64, form: Form, size: Option<Size>) {
-        let mut random = Random::new(case);
-        let devices = 2 + random.below(2);
-        let size = size.unwrap_or_else(|| Size::from_random(form, &mut random));
-        self.begin(case, devices, form);
-        if let Err(broken) = play(self, form, size, &mut random) {
-            panic!("case {case}, {devices} devices, {form:?}, {size:?}: {broken}");
+    /// Plays a case on an entity of its own.
+    fn play(&mut self, case: Case) {
+        while self.replicas.len() + 1 < case.devices {
+            self.replicas.push(self.bed.replica(&format!("device {}", self.replicas.len())));
         }
+        self.replicas.truncate(case.devices - 1);
+        let id = u128::from(case.number) << 64 | (case.form as u128 + 1);
+        self.entity = EntityId::from_bytes(id.to_be_bytes());
+        self.form = case.form;
+        case.play(self);
     }
 }
 
@@ -131,11 +123,8 @@ impl Devices for WithSql {
 }
 
 fn all_keep_their_intents(form: Form) {
-    let cases = std::env::var("HEADWATER_INTENTS").map_or(3, |number| number.parse().unwrap());
     let mut devices = WithSql::new();
-    for case in 0..cases {
-        devices.play(case, form, None);
-    }
+    cases(form, 3, usize::MAX).for_each(|case| devices.play(case));
 }
 
 /// Would double, lose or take back words where somebody with SQL wrote a text that a device had changed.
@@ -156,13 +145,9 @@ fn what_is_meant_by_edits_of_a_list_of_records_is_what_becomes_of_it() {
     all_keep_their_intents(Form::Records);
 }
 
-/// Would fail, or lose what others wrote, where a value is as large as what apps really hold: 200,000 letters, or 20,000 elements. A
-/// tenth of that as long as `HEADWATER_INTENTS` does not ask for more.
+/// Would fail, or lose what others wrote, where a value is as large as what apps really hold.
 #[test]
 fn a_long_text_and_a_long_list_keep_everything() {
-    let part = if std::env::var_os("HEADWATER_INTENTS").is_some() { 1 } else { 10 };
     let mut devices = WithSql::new();
-    for (case, form, items) in [(1_000_001, Form::Text, 28_000), (1_000_002, Form::Strings, 20_000)] {
-        devices.play(case, form, Some(Size { items: items / part, rounds: 1, edits: 2 }));
-    }
+    large_cases().into_iter().for_each(|case| devices.play(case));
 }
