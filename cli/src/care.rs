@@ -9,23 +9,30 @@ use serde_json::{Value as Json, json};
 use crate::args::{Options, Quarantine};
 use crate::failure::Failure;
 use crate::open::Missing;
-use crate::output::Output;
+use crate::output::{Output, counted};
 
 pub(crate) fn verify(options: &Options, output: &mut Output) -> Result<(), Failure> {
     let verified = options.open(Missing::Refuse)?.verify()?;
     let human = || {
-        let mut lines = vec![format!("{} entities, {} changes", verified.entities, verified.changes)];
+        let mut lines = vec![format!(
+            "{}, {}",
+            counted(verified.entities, "entity", "entities"),
+            counted(verified.changes, "change", "changes")
+        )];
         let named = verified.set_aside.iter();
         lines.extend(
             named.map(|(_, entity, hash, why)| format!("set aside: change {hash} of entity {entity}: {why}")),
         );
         if verified.rows_repaired > 0 {
-            lines.push(format!("repaired: {} rows, made again from their changes", verified.rows_repaired));
+            lines.push(format!(
+                "repaired: {}, made again from what is stored",
+                counted(verified.rows_repaired, "row", "rows")
+            ));
         }
         if verified.waiting > 0 {
             lines.push(format!(
-                "missing: {} changes wait for others; `headwater sync` fetches those",
-                verified.waiting
+                "missing: what {} waits for; `headwater sync` fetches that",
+                counted(verified.waiting, "change", "changes")
             ));
         }
         let alarms = verified.alarms.iter();
@@ -139,9 +146,14 @@ fn entry(aside: &SetAside) -> serde_json::Value {
 /// A change, and what it had written.
 fn with_content(space: &Space, aside: &SetAside) -> Result<Json, Failure> {
     let mut shown = entry(aside);
-    shown["content"] = match space.content(aside.record.entity, aside.record.hash)? {
+    shown["content"] = json_of_content(&space.content(aside.record.entity, aside.record.hash)?);
+    Ok(shown)
+}
+
+pub(crate) fn json_of_content(content: &Content) -> Json {
+    match content {
         Content::Fields { set, removed, deletion } => json!({
-            "set": json_from_map(&set, JsonStyle::Kinds),
+            "set": json_from_map(set, JsonStyle::Kinds),
             "removed": removed,
             "deletion": deletion.map(|deletion| match deletion {
                 Deletion::Deleted => "deleted",
@@ -155,8 +167,7 @@ fn with_content(space: &Space, aside: &SetAside) -> Result<Json, Failure> {
         }),
         // Its bytes never came here, or are damaged.
         _ => Json::Null,
-    };
-    Ok(shown)
+    }
 }
 
 fn operation(operation: &Operation) -> Json {

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::args::{Export, Options};
 use crate::failure::Failure;
-use crate::output::{Output, write_json_line};
+use crate::output::{Output, counted, write_json_line};
 use crate::record::Outgoing;
 
 pub(crate) fn export(options: &Options, export: &Export, output: &mut Output) -> Result<(), Failure> {
@@ -24,7 +24,7 @@ pub(crate) fn export(options: &Options, export: &Export, output: &mut Output) ->
         return Ok(());
     };
     let exported = write_file(path, &entities, style)?;
-    let human = || format!("exported {exported} records to {}", path.display());
+    let human = || format!("exported {} to {}", counted(exported, "record", "records"), path.display());
     output.result(human, &json!({ "exported": exported, "file": path.to_string_lossy() }))
 }
 

@@ -10,7 +10,7 @@ use headwater::{
 };
 use serde_json::{Value as Json, json};
 
-use crate::output::{Format, tell};
+use crate::output::{Format, counted, tell};
 use crate::stop::Signal;
 
 /// Something was not done.
@@ -60,15 +60,15 @@ pub(crate) enum Failure {
     SetsId,
     /// A record of an import cannot be stored, and nobody asked to go on without it.
     #[error(
-        "{place}: {reason}; the {imported} records before it are imported, this one and those after it are not; \
-         --skip-bad goes on without such records"
+        "{place}: {reason}; what is before it is imported ({}), it and what comes after it is not; --skip-bad goes on \
+         without such records", counted(*.imported, "record", "records")
     )]
     BadLine { place: String, imported: u64, reason: String },
     /// An import went on without some records. Each was named as it came.
-    #[error("{skipped} records were not imported; correct them, and import the file again")]
+    #[error("the import left out {}; correct the file, and import it again", counted(*.skipped, "record", "records"))]
     Skipped { skipped: u64 },
     /// An import ended early.
-    #[error("{failure}; {imported} records are in{}", going_on(*.unknown))]
+    #[error("{failure}; {} got in{}", counted(*.imported, "record", "records"), going_on(*.unknown))]
     Unfinished { imported: u64, unknown: u64, failure: Box<Failure> },
     /// The program was asked to end.
     #[error("stopped by {}", .0.name())]
@@ -84,12 +84,14 @@ pub(crate) enum Failure {
     Store(#[from] StoreError),
     /// Stored changes do not load.
     #[error(
-        "{0} changes do not load and are set aside; `headwater sync` fetches whole copies of those that the relay has"
+        "{} did not load and went aside; `headwater sync` fetches a whole copy of what the relay has",
+        counted(*.0 as u64, "change", "changes")
     )]
     Damaged(usize),
     /// Entities are wrong, and no change is at fault.
     #[error(
-        "{0} entities are wrong in a way for which no change is at fault; they work on, and this is a bug to report"
+        "an alarm about {} for which no change is at fault; everything works on, and this is a bug to report",
+        counted(*.0 as u64, "entity", "entities")
     )]
     Alarms(usize),
     /// No change that is kept apart has this hash.
@@ -118,7 +120,8 @@ pub(crate) enum Failure {
     Connection(String),
     /// The round was finished, but one of the two sides did not take every change.
     #[error(
-        "{rejected} changes were not taken; they are kept apart on this device, and `headwater status` says why"
+        "one of the two sides did not take {}; this device keeps what was not taken apart, and `headwater status` says why",
+        counted(*.rejected, "change", "changes")
     )]
     Rejected { rejected: u64 },
 }

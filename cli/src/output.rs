@@ -95,6 +95,11 @@ pub(crate) fn tell(message: impl std::fmt::Display) {
     let _is_heard = writeln!(io::stderr(), "{message}").is_ok();
 }
 
+/// A number of things, as a person says it.
+pub(crate) fn counted(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
 /// Writes an object and a line end.
 pub(crate) fn write_json_line(out: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {
     serde_json::to_writer(&mut *out, value).map_err(io::Error::from)?;

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Instant;
 
 use headwater::model::{JsonStyle, json_from_value};
+use headwater::replica::{Notice, Notices, Withdrawn};
 use headwater::{
     CollectionName, ConnectOptions, Connection, Origin, Patch, PatchKind, Patches, Phase, Replica, Status,
     SyncOptions,
@@ -16,9 +17,10 @@ use tokio::task::JoinHandle;
 use crate::args::{Options, Watch};
 #[cfg(unix)]
 use crate::beside::Beside;
+use crate::care::json_of_content;
 use crate::failure::Failure;
 use crate::open::Missing;
-use crate::output::{Format, Output, tell};
+use crate::output::{Format, Output, counted, tell};
 use crate::record::ID_FIELD;
 use crate::stop::Signals;
 
@@ -31,8 +33,13 @@ pub(crate) fn sync(options: &Options, output: &mut Output) -> Result<(), Failure
     let elapsed = started.elapsed();
     let human = || {
         format!(
-            "pushed {} changes, pulled {}, rejected {}; {} bytes sent, {} received, in {:.0?}",
-            report.pushed, report.pulled, report.rejected, report.bytes_sent, report.bytes_received, elapsed
+            "pushed {}, pulled {}, rejected {}; {} bytes sent, {} received, in {:.0?}",
+            counted(report.pushed, "change", "changes"),
+            report.pulled,
+            report.rejected,
+            report.bytes_sent,
+            report.bytes_received,
+            elapsed
         )
     };
     let json = json!({
@@ -57,13 +64,13 @@ pub(crate) fn watch(options: &Options, watch: &Watch, output: &mut Output) -> Re
     runtime()?.block_on(async {
         let space = replica.space(options.space.as_str()).id();
         // Before the connection, so that nothing that it brings is missed.
-        let mut patches = replica.patches();
+        let mut news = News { patches: replica.patches(), notices: replica.notices() };
         let connect = ConnectOptions::new([space]);
         let mut connection = replica.connect(url, connect)?;
         tell_status(output.format(), &connection.status());
         let (tell, told) = latest::channel(connection.status());
         let answering = answer_status(options, &replica, told, output.format())?;
-        let printed = print_patches(&replica, watch, &mut patches, &mut connection, &tell, output).await;
+        let printed = print_news(&replica, watch, &mut news, &mut connection, &tell, output).await;
         if let Some(answering) = answering {
             answering.abort();
             // What is dropped with the task is the socket.
@@ -106,11 +113,17 @@ fn answer_status(
     Ok(None)
 }
 
-/// Prints what changes until ctrl-c or SIGTERM, and passes on how the connection is.
-async fn print_patches(
+/// What a watch prints.
+struct News {
+    patches: Patches,
+    notices: Notices,
+}
+
+/// Prints what changes and what goes wrong until ctrl-c or SIGTERM, and passes on how the connection is.
+async fn print_news(
     replica: &Replica,
     watch: &Watch,
-    patches: &mut Patches,
+    news: &mut News,
     connection: &mut Connection,
     tell: &latest::Sender<Status>,
     output: &mut Output,
@@ -120,12 +133,28 @@ async fn print_patches(
     loop {
         tokio::select! {
             _ = signals.next() => return Ok(()),
-            patch = patches.next() => match patch {
+            patch = news.patches.next() => match patch {
                 Some(Ok(patch)) if concerns(&patch, watch.collection.as_ref()) => print_patch(replica, &patch, output)?,
                 Some(Ok(_)) => continue,
                 Some(Err(missed)) => {
                     let json = json!({ "kind": "missed", "missed": missed.missed });
-                    output.result(|| format!("missed {} changes; `headwater ls` shows what is there now", missed.missed), &json)?;
+                    let human = || {
+                        let missed = counted(missed.missed, "change", "changes");
+                        format!("missed {missed}; `headwater ls` shows what is there now")
+                    };
+                    output.result(human, &json)?;
+                }
+                None => return Ok(()),
+            },
+            notice = news.notices.next() => match notice {
+                Some(Ok(notice)) => print_notice(&notice, watch.collection.as_ref(), output)?,
+                Some(Err(missed)) => {
+                    let json = json!({ "kind": "missed_notices", "missed": missed.missed });
+                    let human = || {
+                        let missed = counted(missed.missed, "notice", "notices");
+                        format!("missed {missed}; `headwater quarantine ls` shows what is kept apart")
+                    };
+                    output.result(human, &json)?;
                 }
                 None => return Ok(()),
             },
@@ -181,6 +210,50 @@ fn print_patch(replica: &Replica, patch: &Patch, output: &mut Output) -> Result<
     let json = json!({
         "kind": kind, "collection": patch.collection.as_str(), "id": patch.entity.to_string(), "fields": fields, "origin": origin,
     });
+    output.result(human, &json)
+}
+
+/// Prints that a change is taken away or comes back, or that something is wrong with an entity.
+fn print_notice(
+    notice: &Notice,
+    collection: Option<&CollectionName>,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let is_other = |of: &CollectionName| collection.is_some_and(|collection| collection != of);
+    let (kind, withdrawn) = match notice {
+        Notice::Quarantined(withdrawn) => ("quarantined", withdrawn),
+        Notice::Refused(withdrawn) => ("refused", withdrawn),
+        Notice::SetAside(withdrawn) => ("set_aside", withdrawn),
+        Notice::Released { collection, .. } if is_other(collection) => return Ok(()),
+        Notice::Released { collection, entity, hash, .. } => {
+            let json = json!({
+                "kind": "released", "collection": collection.as_str(), "id": entity.to_string(), "hash": hash.to_string(),
+            });
+            return output
+                .result(|| format!("released {collection} {entity}: change {hash} is used again"), &json);
+        }
+        // It does not say in which collection the entity is.
+        Notice::Alarm { entity, alarm, .. } => {
+            let json = json!({ "kind": "alarm", "id": entity.to_string(), "alarm": alarm.to_string() });
+            return output.result(|| format!("alarm {entity}: {alarm}; please report this"), &json);
+        }
+        _ => return Ok(()),
+    };
+    let Withdrawn { collection, entity, hash, reason, is_own, content, .. } = withdrawn;
+    if is_other(collection) {
+        return Ok(());
+    }
+    let json = json!({
+        "kind": kind, "collection": collection.as_str(), "id": entity.to_string(), "hash": hash.to_string(),
+        "reason": reason, "own": is_own, "content": json_of_content(content),
+    });
+    let human = || {
+        let kind = kind.replace('_', " ");
+        let whose = if *is_own { "this device's change" } else { "change" };
+        format!(
+            "{kind} {collection} {entity}: {whose} {hash}: {reason}; `headwater quarantine show` has what it wrote"
+        )
+    };
     output.result(human, &json)
 }
 

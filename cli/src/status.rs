@@ -11,7 +11,7 @@ use crate::args::Options;
 use crate::beside::{self, Answer};
 use crate::failure::Failure;
 use crate::open::{ATTEMPTS_APART, ATTEMPTS_MAX, Missing};
-use crate::output::Output;
+use crate::output::{Output, counted};
 
 pub(crate) fn status(options: &Options, output: &mut Output) -> Result<(), Failure> {
     let report = report(options)?;
@@ -158,13 +158,16 @@ impl SpaceReport {
     }
 
     fn describe(&self, lines: &mut Vec<String>) {
-        lines.push(format!("  waiting for the relay: {} changes", self.pending));
+        lines.push(format!("  waiting for the relay: {}", counted(self.pending, "change", "changes")));
         lines.push(match &self.position {
             Some(position) => format!("  position in the relay's feed: {}", position.seq),
             None => "  never synced".to_owned(),
         });
         lines.extend(self.set_aside.iter().map(|aside| format!("  set aside: {aside}")));
-        lines.extend(self.collections.iter().map(|(name, count)| format!("  {name}: {count} entities")));
+        let counts = self.collections.iter();
+        lines.extend(
+            counts.map(|(name, count)| format!("  {name}: {}", counted(*count, "entity", "entities"))),
+        );
     }
 }
 
@@ -185,7 +188,7 @@ impl ConnectionReport {
         let error = self.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
         lines.push(format!("watch     {}{error}", self.phase.replace('_', " ")));
         if let Some(ProgressReport { done, total }) = &self.progress {
-            lines.push(format!("  {done} of {total} changes came"));
+            lines.push(format!("  {done} of {} came", counted(*total, "change", "changes")));
         }
         lines.push(match self.last_synced_ms {
             Some(at) => format!("  last synced at {at} ms since 1970"),

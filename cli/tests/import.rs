@@ -160,7 +160,7 @@ fn an_array_of_records_is_imported_as_lines_are() {
     // Half a download is not the whole of it.
     let (code, errors, _) = import(&terminal, &[], "[{\"id\": 1}, {\"id\": 3}, {\"id\"");
     let message = errors[0]["error"]["message"].to_string();
-    assert!(code == 1 && message.contains("does not end") && message.contains("the 2 records"), "{message}");
+    assert!(code == 1 && message.contains("does not end") && message.contains("(2 records)"), "{message}");
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn a_signal_ends_an_import_with_how_far_it_came() {
         let error: Json = serde_json::from_slice(&output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{error}");
         let imported = error["error"]["imported"].as_u64().unwrap();
-        assert!(error["error"]["message"].as_str().unwrap().contains(&format!("{imported} records are in")));
+        assert!(error["error"]["message"].as_str().unwrap().contains(&format!("{imported} records got in")));
         assert_eq!(lines(&terminal.run(&["export", "bags"]).stdout).len() as u64, imported);
         drop(input);
         // And it goes on: each record is there once.

@@ -11,6 +11,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use headwater::ingest::{ChangeLimits, check_change};
+use headwater::{EntityId, Replica, SpaceId};
+use headwater_fuzz::hostile::low_operation;
+use headwater_storage::{
+    Bytes, Commit, EntityWrite, NewChange, NewReplica, Outbox, PayloadKind, ReplicaStore,
+};
 use serde_json::{Value as Json, json};
 use serving::{PATIENCE, Relay};
 use support::{Terminal, lines};
@@ -34,7 +40,8 @@ fn edits_of_two_devices_to_one_entity_both_arrive() {
     assert_eq!(b.json(&sync)["pulled"], 1);
     a.ok(&["set", "bags", &id, "rating=5", r#"notes="bergamot, jasmine""#]);
     b.ok(&["set", "bags", &id, r#"name="Guji Highland""#, r#"notes="jasmine, lime""#]);
-    for terminal in [&a, &b, &a] {
+    assert!(a.ok(&sync).starts_with("pushed 1 change, pulled 0"));
+    for terminal in [&b, &a] {
         terminal.ok(&sync);
     }
     let merged = json!({"id": id, "name": "Guji Highland", "rating": 5, "notes": "bergamot, jasmine, lime"});
@@ -106,6 +113,60 @@ fn watch_prints_changes_as_they_come_and_ends_on_ctrl_c() {
 }
 
 #[test]
+fn watch_prints_that_a_change_is_taken_away_and_what_it_had_written() {
+    // Would let an edit disappear under whoever watches, with a line about a field that went back at best.
+    let relay = Relay::start();
+    let terminal = Terminal::new();
+    let id = terminal.ok(&["put", "bags", r#"{"name": "Guji"}"#]).trim().to_owned();
+    let hash = queue_harmful(&terminal, id.parse().unwrap());
+    // Another collection's watch has nothing to say about it.
+    for (collection, is_told) in [("bags", true), ("lists", false)] {
+        let copy = Terminal::new();
+        std::fs::copy(terminal.path("replica.redb"), copy.path("replica.redb")).unwrap();
+        let mut command = copy.command(&["watch", collection, "--json", "--relay", &relay.url]);
+        let mut watch = command.stdout(Stdio::piped()).spawn().unwrap();
+        let news = lines_of(&mut watch);
+        if is_told {
+            let notice = std::iter::from_fn(|| news.recv_timeout(PATIENCE).ok())
+                .map(|line| serde_json::from_str::<Json>(&line).unwrap())
+                .find(|news| news["hash"] == hash)
+                .expect("nobody is told");
+            assert_eq!(
+                (&notice["kind"], &notice["collection"], &notice["id"]),
+                (&json!("quarantined"), &json!("bags"), &json!(id))
+            );
+            assert!(notice["reason"].as_str().unwrap().contains("out of order"), "{notice}");
+            assert_eq!((&notice["own"], notice["content"].is_object()), (&json!(false), true), "{notice}");
+        } else {
+            until(&copy, |status| status["connection"]["phase"] == "up_to_date");
+            assert_eq!(news.try_recv().ok(), None);
+        }
+        interrupt(&watch);
+        assert_eq!(ended(&mut watch), Some(0));
+    }
+}
+
+/// Puts a change that would keep an entity from loading into a replica's outbox, as no call of the replica does. Returns its hash.
+fn queue_harmful(terminal: &Terminal, entity: EntityId) -> String {
+    let path = terminal.path("replica.redb");
+    let space = SpaceId::from_name("default");
+    let (genuine, device): (Vec<Bytes>, _) = {
+        let replica = Replica::open(&path).unwrap();
+        let changes = replica.entity_changes(space, entity).unwrap();
+        (changes.into_iter().map(|(_, payload)| payload).collect(), replica.device_id())
+    };
+    let payload = low_operation(&genuine).unwrap();
+    let hash = check_change(&payload, &ChangeLimits::default()).unwrap().hash();
+    let store = ReplicaStore::open(&path, NewReplica { device, created_ms: 0 }).unwrap();
+    let change = NewChange { kind: PayloadKind::Change, hash, payload, outbox: Outbox::Queue };
+    let mut commit = Commit::new(space, 1_700_000_000_000);
+    let collection = "bags".parse().unwrap();
+    commit.writes.push(EntityWrite { entity, collection, changes: vec![change], row: None });
+    store.commit(commit).unwrap();
+    hash.to_string()
+}
+
+#[test]
 fn counters_that_are_counted_beyond_64_bits_stand_at_the_end_on_every_device() {
     // Would show two people who each added a lot that they took something away.
     let relay = Relay::start();
@@ -156,7 +217,7 @@ fn status_asks_a_watch_that_has_the_replica_open() {
     assert_eq!(status["spaces"][0]["collections"], json!({"bags": 1}));
     assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
     let text = terminal.ok(&["status"]);
-    assert!(text.contains("watch     up to date") && text.contains("bags: 1 entities"), "{text}");
+    assert!(text.contains("watch     up to date") && text.contains("bags: 1 entity\n"), "{text}");
     let other_space = terminal.json(&["status", "--space", "team"]);
     assert_ne!(other_space["space"], status["space"]);
     // Everything else still needs the file.

@@ -88,7 +88,7 @@ fn a_bad_line_is_named_and_those_before_it_stay() {
         let message = error["message"].as_str().unwrap();
         assert_eq!(error["kind"], "bad_line", "{message}");
         assert!(message.starts_with("line 701: ") && message.contains(about), "{message}");
-        assert!(message.contains("the 700 records before it are imported"), "{message}");
+        assert!(message.contains("what is before it is imported (700 records)"), "{message}");
         assert_eq!(terminal.ok(&["export", "bags"]).lines().count(), 700);
     }
 }

@@ -221,7 +221,7 @@ fn verify_finds_a_damaged_change_and_quarantine_shows_it() {
         transaction.commit().unwrap();
     }
     let verified = terminal.run(&["verify"]);
-    assert!(verified.code != 0 && verified.stderr.contains("1 changes do not load"), "{verified:?}");
+    assert!(verified.code != 0 && verified.stderr.contains("1 change did not load"), "{verified:?}");
     assert!(verified.stdout.contains(&id), "{verified:?}");
     let listed = lines(&terminal.ok(&["quarantine", "ls", "--json"]));
     assert_eq!((listed.len(), &listed[0]["direction"]), (1, &json!("damaged")));

@@ -19,7 +19,7 @@ use crate::args::{Import, Options};
 use crate::export::is_standard;
 use crate::failure::Failure;
 use crate::open::Missing;
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, counted};
 use crate::stop::Stop;
 use identity::Identities;
 use importer::{BadLines, Importer};
@@ -47,7 +47,7 @@ pub(crate) fn import(options: &Options, import: Import, output: &mut Output) -> 
     let name = import.collection.as_str();
     let Importer { imported, renamed, bad_lines, .. } = importer;
     let human = || {
-        let mut lines = vec![format!("imported {imported} records into {name}")];
+        let mut lines = vec![format!("imported {} into {name}", counted(imported, "record", "records"))];
         if bad_lines.skipped > 0 {
             lines.push(format!("skipped {}", bad_lines.skipped));
         }
