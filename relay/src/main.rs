@@ -173,7 +173,7 @@ async fn show(action: Project, place: &Place) -> Result<ExitCode, Box<dyn std::e
         Project::Ls { space, collection } => (space, collection),
         Project::Rebuild => {
             let forgotten = headwater_relay::sql::rebuild(place.open().await?).await?;
-            writeln!(stdout, "{forgotten} rows forgotten, and made again")?;
+            writeln!(stdout, "rows forgotten, and made again: {forgotten}")?;
             return Ok(ExitCode::SUCCESS);
         }
     };
@@ -255,7 +255,7 @@ async fn ask(request: Request, place: &Place) -> Result<ExitCode, Box<dyn std::e
             }
         }
         Reply::Verified { rows, damaged, broken, snapshots_dropped, alarms } => {
-            writeln!(stdout, "{rows} rows, {} damaged", damaged.len())?;
+            writeln!(stdout, "rows: {rows}, damaged: {}", damaged.len())?;
             for (space, entity, hash, seq) in &damaged {
                 writeln!(stdout, "damaged: change {hash} of entity {entity}, at {seq} of space {space}")?;
             }

@@ -81,6 +81,7 @@ pub struct Withdrawn {
 /// assert!(notices.try_next().is_none(), "nothing is wrong");
 /// ```
 #[derive(Debug)]
+#[must_use = "notices come only to a listener that is there when they are made: keep it, and call `next`"]
 pub struct Notices {
     receiver: broadcast::Receiver<Notice>,
 }
@@ -167,7 +168,7 @@ impl Replica {
             return;
         }
         tracing::error!(%space, %entity, %alarm, "alarm: the entity stays as it is, without a snapshot");
-        if alarms.len() < ALARMS_MAX {
+        if alarms.len() < ALARMS_MAX || alarms.contains_key(&(space, entity)) {
             alarms.insert((space, entity), alarm.clone());
         }
         drop(alarms);

@@ -100,7 +100,7 @@ pub struct Patches {
 
 /// This listener was too slow and missed patches or notices: read what it shows again, then go on listening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{missed} events were missed; read again, then go on")]
+#[error("missed events: {missed}; read again, then go on")]
 pub struct Missed {
     /// How many.
     pub missed: u64,
