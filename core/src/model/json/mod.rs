@@ -72,10 +72,10 @@ pub enum JsonError {
     BadTag(&'static str),
     /// A number that neither an integer of 64 bits nor a double holds to the last digit that is written.
     /// Write it as a string.
-    #[error("the number {0} has more digits than can be kept; a string keeps them")]
+    #[error("the number {} has more digits than can be kept; a string keeps them", beginning(.0))]
     NumberOutOfRange(String),
     /// An object that has a key twice, so that one of the two values would be lost. Remove one of them.
-    #[error("the key {0:?} is there twice")]
+    #[error("the key {:?} is there twice", beginning(.0))]
     DuplicateKey(String),
     /// Lists and objects nest deeper than any value can; flatten it.
     #[error("lists and objects nest too deep")]
@@ -92,6 +92,15 @@ pub enum JsonError {
     /// The text is no JSON; the message says what is wrong, and where.
     #[error("not JSON: {0}")]
     NotJson(String),
+}
+
+/// As much of a number or a key as an error shows.
+fn beginning(text: &str) -> String {
+    const CHARS_SHOWN: usize = 40;
+    match text.char_indices().nth(CHARS_SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 #[cfg(test)]

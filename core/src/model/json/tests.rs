@@ -273,6 +273,22 @@ fn a_number_that_cannot_be_kept_is_refused_by_name() {
 }
 
 #[test]
+fn a_number_of_any_length_is_kept_or_refused() {
+    // Would panic: what formats a number to compare its digits takes no more than 65,535 of them. Or would fill a terminal with them.
+    let long = format!("1.{}", "3".repeat(100_000));
+    let error = value_from_json_text(long.as_bytes()).unwrap_err();
+    assert!(matches!(&error, JsonError::NumberOutOfRange(number) if *number == long));
+    assert!(error.to_string().len() < 200, "{error}");
+    let form = json!({ "$float": long });
+    assert!(matches!(value_from_json(form), Err(JsonError::BadTag("$float"))));
+    // The double with the most digits when it is written out.
+    let longest = f64::from_bits((1 << 53) - 1);
+    assert_eq!(value_from_json_text(format!("{longest:.1074}").as_bytes()).unwrap(), Value::Float(longest));
+    let error = map_from_json_text(format!(r#"{{"{0}": 1, "{0}": 2}}"#, "k".repeat(1_000)).as_bytes());
+    assert!(error.unwrap_err().to_string().len() < 200);
+}
+
+#[test]
 fn a_key_that_is_there_twice_is_refused_by_name() {
     // Would drop one of the two values, whichever the parser happens to meet first.
     for twice in [r#"{"a": 1, "a": 1}"#, r#"{"b": [{"a": 1, "\u0061": 2}]}"#] {

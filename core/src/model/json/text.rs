@@ -17,6 +17,8 @@ use crate::model::{Map, Value};
 
 /// Digits behind which a double says nothing more: as many as tell any two doubles apart.
 const DIGITS_MAX: usize = 17;
+/// No double has more digits than this when it is written out in full. Rust cannot format 65,536 of them, and panics.
+const FULL_DIGITS_MAX: usize = 767;
 
 /// Reads the fields of an entity from JSON text.
 ///
@@ -232,6 +234,9 @@ pub(super) fn exact_float(number: &str) -> Option<f64> {
     let is_precise = float.is_normal() || written.is_empty();
     if written.len() <= DIGITS_MAX && is_precise {
         return Some(float);
+    }
+    if written.len() > FULL_DIGITS_MAX {
+        return None;
     }
     let shown = format!("{:.*e}", written.len().saturating_sub(1), float);
     (significant_digits(&shown) == written).then_some(float)
