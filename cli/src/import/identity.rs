@@ -106,7 +106,11 @@ impl Identities {
             }
             ([], None) => made,
         };
-        self.known()?.entry(key).or_default().push(id);
+        let known = self.known()?.entry(key).or_default();
+        // However often a file names it.
+        if !known.contains(&id) {
+            known.push(id);
+        }
         Ok(Identity::Known(id))
     }
 
