@@ -8,6 +8,7 @@ mod counters;
 mod diff;
 mod examine;
 mod genesis;
+mod likeness;
 mod list;
 mod outside;
 mod projection;
