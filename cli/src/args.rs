@@ -114,7 +114,7 @@ pub(crate) enum Quarantine {
         /// The change, or the first digits of its hash; all of them if left out
         hash: Option<String>,
     },
-    /// Make what one had written a new edit, for every device. Each call makes another one
+    /// Make what one had written a new edit, for every device
     Apply {
         /// The change, or the first digits of its hash
         hash: String,

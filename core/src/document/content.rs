@@ -156,6 +156,18 @@ pub(crate) fn builds_on(payload: &Bytes) -> Vec<ChangeHash> {
     prevalidate_change(payload, &ChangeLimits::stored()).map_or_else(|_| Vec::new(), |header| header.deps)
 }
 
+/// What stands in a change that writes another one again, so that no device does so twice.
+pub(super) fn again_message(hash: ChangeHash) -> String {
+    format!("again {hash}")
+}
+
+/// The hash of this change, if it writes that other one again.
+pub(crate) fn written_again(payload: &Bytes, other: ChangeHash) -> Option<ChangeHash> {
+    let message = again_message(other);
+    let change = check_stored(payload).ok()?;
+    (change.parsed().message() == Some(&*message)).then(|| change.hash())
+}
+
 impl Replayed {
     fn between(mut before: Map, mut after: Map) -> Replayed {
         let deletion = match (before.contains_key(DELETED_KEY), after.contains_key(DELETED_KEY)) {

@@ -5,7 +5,7 @@
 //! a text in the document gets splices, even when the app's type calls it a string).
 
 use automerge::{ObjId, ObjType, Prop, ROOT, ScalarValue};
-use headwater_storage::CollectionName;
+use headwater_storage::{ChangeHash, CollectionName};
 
 use super::WriteError;
 use super::list::{ListStep, align};
@@ -29,6 +29,8 @@ pub(crate) struct LocalEdit<'a> {
     pub(crate) before: &'a Map,
     /// What the app made of that.
     pub(crate) after: &'a Map,
+    /// The change that is written again, if it is one.
+    pub(crate) again: Option<ChangeHash>,
 }
 
 /// What an edit does to the mark of deletion.

@@ -28,7 +28,7 @@ use headwater_storage::ChangeHash;
 pub(crate) use cause::Fault;
 pub use cause::{Alarm, Cause, Culprit};
 pub use content::{Action, Content, Deletion, Operation};
-pub(crate) use content::{ReplayError, Replayed, author, builds_on, content, replay};
+pub(crate) use content::{ReplayError, Replayed, author, builds_on, content, replay, written_again};
 use counters::Counters;
 pub(crate) use diff::{LocalEdit, Tombstone, check_fields};
 pub use examine::{Examined, examine};
@@ -272,7 +272,7 @@ impl Document {
         let texts = &mut self.texts;
         let made = guarded(|| {
             automerge.set_actor(ActorId::from(actor));
-            let mut writer = Writer::new(automerge, time_ms, texts)?;
+            let mut writer = Writer::new(automerge, time_ms, edit.again, texts)?;
             edit.write(&mut writer)?;
             writer.finish()
         });

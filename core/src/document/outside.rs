@@ -128,7 +128,8 @@ fn make(changes: &[(ChangeHash, Bytes)], edit: &OutsideEdit) -> Result<Vec<Outsi
     let Step { new_in, tombstone, before, after } = step(&view, edit)?;
     check_fields(&before)?;
     check_fields(&after)?;
-    let local = LocalEdit { new_in, tombstone, current: &view.fields, before: &before, after: &after };
+    let local =
+        LocalEdit { new_in, tombstone, current: &view.fields, before: &before, after: &after, again: None };
     let made = document.edit(&edit.actor, stamp(edit.time_ms), &local)?;
     let is_made = |hash: &ChangeHash| made.iter().any(|change| change.hash == *hash);
     // Two changes of one actor with one number would leave the entity unable to load.

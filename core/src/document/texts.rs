@@ -122,7 +122,14 @@ mod tests {
     }
 
     fn write(document: &mut Document, current: &Map, after: &Map) {
-        let edit = LocalEdit { new_in: None, tombstone: Tombstone::Leave, current, before: current, after };
+        let edit = LocalEdit {
+            new_in: None,
+            tombstone: Tombstone::Leave,
+            current,
+            before: current,
+            after,
+            again: None,
+        };
         document.edit(&[1; 20], 5, &edit).unwrap();
     }
 

@@ -5,8 +5,10 @@
 
 use automerge::transaction::{CommitOptions, OwnedTransaction, Transactable};
 use automerge::{Automerge, Change, ObjId, ObjType, Prop, ReadDoc, ScalarValue};
+use headwater_storage::ChangeHash;
 
 use super::WriteError;
+use super::content::again_message;
 use super::texts::Texts;
 use crate::model::Splice;
 
@@ -27,6 +29,7 @@ pub(super) struct Writer<'a> {
     /// `None` only while one change ends and the next one begins.
     transaction: Option<OwnedTransaction>,
     time_ms: i64,
+    again: Option<ChangeHash>,
     made: Vec<Change>,
     /// Of the change that is being made.
     bytes: usize,
@@ -35,10 +38,16 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(document: Automerge, time_ms: i64, texts: &'a mut Texts) -> Result<Self, WriteError> {
+    /// `again` is the change that is written again, if it is one.
+    pub(super) fn new(
+        document: Automerge,
+        time_ms: i64,
+        again: Option<ChangeHash>,
+        texts: &'a mut Texts,
+    ) -> Result<Self, WriteError> {
         texts.begin(&document);
         let transaction = Some(begin(document)?);
-        Ok(Writer { transaction, time_ms, made: Vec::new(), bytes: 0, operations: 0, texts })
+        Ok(Writer { transaction, time_ms, again, made: Vec::new(), bytes: 0, operations: 0, texts })
     }
 
     /// Ends the edit. Returns the document and the changes, in order.
@@ -181,7 +190,10 @@ impl<'a> Writer<'a> {
     /// Ends the change that is being made, if anything is in it.
     fn commit(&mut self) -> Result<Automerge, WriteError> {
         let transaction = self.transaction.take().ok_or_else(no_transaction)?;
-        let options = CommitOptions::default().with_time(self.time_ms);
+        let mut options = CommitOptions::default().with_time(self.time_ms);
+        if let Some(again) = self.again {
+            options = options.with_message(again_message(again));
+        }
         let (document, hash, _patches) = transaction.commit_with(options);
         if hash.is_some() {
             self.made.extend(document.get_last_local_change());

@@ -109,6 +109,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
                 before: Map::new(),
                 after,
                 tombstone: Tombstone::Leave,
+                again: None,
             });
         }
         let first = edits.first().map(|edit| edit.entity);
@@ -173,7 +174,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
                     },
                 };
                 let tombstone = revived(base.as_ref());
-                edits.push(EntityEdit { entity, base, before, after, tombstone });
+                edits.push(EntityEdit { entity, base, before, after, tombstone, again: None });
             }
             Ok(edits)
         })
@@ -252,7 +253,14 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
             let before = to_map(&entity)?;
             replica.updating(*space, id, || edit(&mut entity));
             let after = to_map(&entity)?;
-            Ok(vec![EntityEdit { entity: id, base: Some(view), before, after, tombstone: Tombstone::Leave }])
+            Ok(vec![EntityEdit {
+                entity: id,
+                base: Some(view),
+                before,
+                after,
+                tombstone: Tombstone::Leave,
+                again: None,
+            }])
         })
     }
 

@@ -193,7 +193,14 @@ impl DynamicCollection {
                 let base = self.view(*entity)?;
                 let before = base.as_ref().map_or_else(Map::new, |view| seen(view, fields));
                 let tombstone = revived(base.as_ref());
-                edits.push(EntityEdit { entity: *entity, base, before, after: fields.clone(), tombstone });
+                edits.push(EntityEdit {
+                    entity: *entity,
+                    base,
+                    before,
+                    after: fields.clone(),
+                    tombstone,
+                    again: None,
+                });
             }
             Ok(edits)
         })
@@ -247,7 +254,7 @@ impl DynamicCollection {
         self.replica.write_planned(self.space, &self.name, None, || {
             let view = self.view(entity)?.filter(View::exists).ok_or(EditError::NotFound(entity))?;
             let (before, after, tombstone) = plan(&view).ok_or(EditError::NotFound(entity))?;
-            Ok(vec![EntityEdit { entity, base: Some(view), before, after, tombstone }])
+            Ok(vec![EntityEdit { entity, base: Some(view), before, after, tombstone, again: None }])
         })
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct EntityEdit {
     pub(super) before: Map,
     pub(super) after: Map,
     pub(super) tombstone: Tombstone,
+    /// The change that is written again, if it is one.
+    pub(super) again: Option<ChangeHash>,
 }
 
 pub(super) enum Attempt {
@@ -163,7 +165,7 @@ impl Replica {
         mut document: Document,
         now_ms: u64,
     ) -> Result<Option<Prepared>, EditError> {
-        let EntityEdit { entity, base, before, after, tombstone } = edit;
+        let EntityEdit { entity, base, before, after, tombstone, again } = edit;
         check_fields(&after)?;
         let view_error = |error| EditError::View { entity, error };
         let mut changes = Vec::new();
@@ -186,6 +188,7 @@ impl Replica {
             current,
             before: &before,
             after: &after,
+            again,
         };
         let made = document.edit(&self.actor(), now_ms as i64, &edit)?;
         let stamp = made.first().map(|made| (made.time_ms, made.actor.clone()));

@@ -9,6 +9,7 @@ use super::mutate::{Attempt, EntityEdit};
 use super::{EditError, ReadError, Receipt, Replica};
 use crate::document::{
     Content, Deletion, ReplayError, Replayed, Tombstone, View, ViewError, builds_on, content, replay,
+    written_again,
 };
 
 /// A change that was taken away, whose content could not be made a new edit. Nothing was written.
@@ -31,6 +32,9 @@ pub enum ReapplyError {
     /// The relay refused it, and it is in use on this device: there is nothing to write again.
     #[error("it is in use on this device")]
     InUse,
+    /// It was written again already, here or on another device, by this change. What is wanted once more is an edit like any other.
+    #[error("change {0} wrote it again already")]
+    Done(ChangeHash),
     /// The edit failed.
     #[error(transparent)]
     Edit(#[from] EditError),
@@ -92,6 +96,9 @@ impl Replica {
             if apart.is_applied {
                 return Err(ReapplyError::InUse);
             }
+            if let Some(again) = apart.base.iter().find_map(|change| written_again(change, hash)) {
+                return Err(ReapplyError::Done(again));
+            }
             // By itself it merges with what came since, as it would have. Where others that it builds on went
             // with it, what they had made is not there to be merged with: then it is the difference that its
             // author made.
@@ -106,7 +113,7 @@ impl Replica {
                 Some(Deletion::Deleted) => Tombstone::Set { now_ms: self.now_ms().cast_signed() },
                 Some(Deletion::Restored) => Tombstone::Remove,
             };
-            let edit = EntityEdit { entity, base, before, after, tombstone };
+            let edit = EntityEdit { entity, base, before, after, tombstone, again: Some(hash) };
             if let Attempt::Committed(receipt) = self.write(space, &collection, None, vec![edit])? {
                 return Ok(receipt);
             }

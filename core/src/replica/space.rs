@@ -109,7 +109,8 @@ impl Space {
     }
 
     /// Makes what a change that is kept apart had written a new edit of this device, on what is there now. An entity that went with
-    /// the change is created again. The change stays apart, and each call makes another edit: a counter counts twice.
+    /// the change is created again. The change stays apart. It is written again once, so that what it counted does not count twice;
+    /// only two devices that do so before they hear of each other both do it.
     ///
     /// ```
     /// # use headwater::{ChangeHash, EntityId, Replica};

@@ -90,6 +90,12 @@ fn whose_change_is_quarantined_hears_it_with_the_content_and_writes_it_again() {
         assert_eq!(replica.verify().unwrap().rows_repaired, 0);
     }
     assert_eq!(a.space(SPACE).content(id, hash).unwrap(), wrote, "what it wrote stays what it wrote");
+    // Once, on whichever device, and also when the file is read anew.
+    for replica in [&a, &b] {
+        let again = replica.space(SPACE).reapply(id, hash);
+        assert!(matches!(again, Err(ReapplyError::Done(by)) if by == last(replica, id)), "{again:?}");
+        assert_eq!(fields(replica, id)["count"], Value::Counter(8));
+    }
     // A release is heard, too, and a verdict that comes twice is no news.
     judge(&a, id, &[hash], &[]);
     assert!(notices[0].try_next().is_none());
