@@ -10,6 +10,7 @@ mod dynamic;
 mod error;
 mod judge;
 mod listed;
+mod load;
 mod merge;
 mod mutate;
 mod notice;

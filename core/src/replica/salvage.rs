@@ -10,14 +10,14 @@ use std::sync::PoisonError;
 use bytes::Bytes;
 use headwater_storage::{
     ChangeHash, ChangeRecord, Commit, Direction, EntityId, EntityWrite, Judged, NewChange, Outbox,
-    PayloadKind, Position, Refusal, SetAside, SpaceId, StoreError, StoredChange, StoredEntity,
-    StoredSnapshot, Unfolded,
+    PayloadKind, Position, Refusal, SetAside, SpaceId, StoreError, StoredChange, StoredSnapshot, Unfolded,
 };
 
+use super::load::Held;
 use super::merge::{MergeRequest, REFUSED_BY_INGEST};
 use super::{MergeError, Replica};
-use crate::document::{Alarm, Document, Examined, View, examine, in_causal_order};
-use crate::ingest::{IngestError, check_stored};
+use crate::document::{Alarm, Document, Examined, View, examine};
+use crate::ingest::check_stored;
 
 /// Entities looked up at once.
 const ENTITIES_AT_ONCE: usize = 256;
@@ -174,56 +174,6 @@ impl Replica {
         Ok(())
     }
 
-    /// Builds an entity's document from its stored changes; those that do not load are set aside first. The inner error means that it
-    /// cannot be built even so.
-    pub(super) fn load_document(
-        &self,
-        space: SpaceId,
-        entity: EntityId,
-    ) -> Result<Result<Document, IngestError>, StoreError> {
-        let built = self.build(space, entity)?;
-        if built.is_ok() {
-            return Ok(built);
-        }
-        let held = self.held(space, entity)?;
-        let Found { culprits, alarm } = culprits(&held.changes);
-        if let Some(alarm) = alarm {
-            self.alarm(space, entity, alarm);
-        } else if culprits.is_empty() && !held.is_folded {
-            self.alarm(space, entity, Alarm::Unexplained);
-        }
-        tracing::warn!(%space, %entity, culprits = culprits.len(), "stored changes do not load and are set aside");
-        self.leave_out(space, entity, held, culprits)?;
-        self.build(space, entity)
-    }
-
-    fn build(&self, space: SpaceId, entity: EntityId) -> Result<Result<Document, IngestError>, StoreError> {
-        self.inner.documents_loaded.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let stored = self.store().entity(space, entity)?;
-        self.note_if_due(space, entity, &stored);
-        Ok(Document::from_stored(&stored))
-    }
-
-    /// All that the store has of an entity, as changes. Whoever calls this keeps others from writing meanwhile.
-    pub(super) fn held(&self, space: SpaceId, entity: EntityId) -> Result<Held, StoreError> {
-        let StoredEntity { snapshot, changes, .. } = self.store().entity(space, entity)?;
-        let Some(snapshot) = snapshot else {
-            return Ok(Held { changes: in_causal_order(changes), is_folded: false, lost: None });
-        };
-        match Document::from_snapshot(&snapshot).and_then(|document| document.all_changes()) {
-            Ok(folded) => {
-                let kind = PayloadKind::Change;
-                let folded = folded.into_iter().map(|(hash, payload)| StoredChange { kind, hash, payload });
-                let changes = in_causal_order(folded.chain(changes).collect());
-                Ok(Held { changes, is_folded: true, lost: None })
-            }
-            Err(error) => {
-                let changes = in_causal_order(self.store().loose_changes(space, entity)?);
-                Ok(Held { changes, is_folded: true, lost: Some((snapshot, error)) })
-            }
-        }
-    }
-
     /// Sets the culprits aside in one transaction, with a view row without them.
     pub(super) fn leave_out(
         &self,
@@ -277,17 +227,6 @@ impl Replica {
         self.outbox_moved();
         Ok(())
     }
-}
-
-/// What the store has of an entity.
-pub(super) struct Held {
-    /// The changes, those for which a snapshot stands included, in causal order. Of a snapshot that is lost, only those that wait
-    /// for the relay are left.
-    pub(super) changes: Vec<StoredChange>,
-    /// Whether it has a snapshot.
-    pub(super) is_folded: bool,
-    /// The snapshot, if it does not load any more, and why.
-    pub(super) lost: Option<(StoredSnapshot, IngestError)>,
 }
 
 impl Held {
