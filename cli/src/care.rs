@@ -127,6 +127,7 @@ fn describe(aside: &SetAside) -> String {
         Direction::Refused => "the relay refused it",
         Direction::Quarantined => "everybody leaves it out",
         Direction::Damaged => "damaged on this device",
+        Direction::OtherCollection => "its id is in another collection",
     };
     format!("{who}: {}", aside.reason.message)
 }

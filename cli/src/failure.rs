@@ -212,7 +212,7 @@ impl Failure {
             Failure::Unfinished { failure, .. } => failure.kind(),
             Failure::Stopped(_) => "stopped",
             Failure::Edit(EditError::BadName(_)) => "usage",
-            Failure::Edit(EditError::Exists(_)) => "exists",
+            Failure::Edit(EditError::Exists(_) | EditError::OtherCollection { .. }) => "exists",
             Failure::Edit(_) => "edit",
             Failure::Read(_) | Failure::Store(_) => "store",
             Failure::File { .. } | Failure::Io(_) => "io",

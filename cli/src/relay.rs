@@ -197,6 +197,7 @@ fn print_patch(replica: &Replica, patch: &Patch, output: &mut Output) -> Result<
         PatchKind::Updated => "updated",
         PatchKind::Deleted => "deleted",
         PatchKind::Restored => "restored",
+        PatchKind::Withdrawn => "withdrawn",
         _ => "changed",
     };
     let origin = match patch.origin {

@@ -72,7 +72,7 @@ impl Device {
         };
         match edited {
             Ok(seen) => seen?,
-            Err(EditError::NotFound(_) | EditError::Exists(_)) => {}
+            Err(EditError::NotFound(_) | EditError::Exists(_) | EditError::OtherCollection { .. }) => {}
             // A counter that was set to some other number.
             Err(EditError::Write(WriteError::CounterOverflow { .. })) => {}
             Err(_) if self.is_failing() => return Ok(()),

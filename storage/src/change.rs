@@ -79,17 +79,24 @@ impl<'b, C> minicbor::Decode<'b, C> for PayloadKind {
 /// assert_eq!(record.payload.len(), 6);
 /// # Ok::<(), headwater_storage::NameError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(array)]
 pub struct ChangeRecord {
     /// The entity that it changes.
+    #[n(0)]
     pub entity: EntityId,
     /// The collection of that entity.
+    #[n(1)]
     pub collection: CollectionName,
     /// What `payload` is.
+    #[n(2)]
     pub kind: PayloadKind,
     /// The hash of the change.
+    #[n(3)]
     pub hash: ChangeHash,
     /// The bytes. May be encrypted.
+    #[n(4)]
+    #[cbor(with = "crate::octets")]
     pub payload: Bytes,
 }
 
@@ -100,10 +107,13 @@ pub struct ChangeRecord {
 /// let refusal = Refusal { code: 7, message: "no write grant".to_owned() };
 /// assert_eq!(refusal.code, 7);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(array)]
 pub struct Refusal {
     /// The code of the protocol. It means nothing to the store.
+    #[n(0)]
     pub code: u16,
     /// The reason for people.
+    #[n(1)]
     pub message: String,
 }

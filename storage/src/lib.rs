@@ -19,6 +19,7 @@ mod file;
 mod held;
 mod id;
 mod layout;
+mod octets;
 mod position;
 mod replica;
 #[cfg(any(test, feature = "testing"))]
@@ -44,7 +45,7 @@ pub use position::{ChainHash, Position, Seq, Watermark};
 pub use redb::StorageBackend;
 pub use redb::backends::InMemoryBackend;
 pub use replica::{
-    Commit, CommitDurability, CommitError, Committed, Direction, EntitySync, EntityWrite, Extent, Judged,
-    NewChange, NewReplica, NewSnapshot, Outbox, OutboxEntry, OutboxSeq, ReplicaStore, SetAside, StoredChange,
-    StoredEntity, StoredSnapshot, Unfolded, snapshot_is_due,
+    Commit, CommitDecodeError, CommitDurability, CommitError, Committed, Direction, EntitySync, EntityWrite,
+    Extent, Judged, NewChange, NewReplica, NewSnapshot, Outbox, OutboxEntry, OutboxSeq, ReplicaStore,
+    SetAside, Step, StoredChange, StoredEntity, StoredSnapshot, Unfolded, snapshot_is_due,
 };

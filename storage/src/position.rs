@@ -215,12 +215,16 @@ impl<'b, C> minicbor::Decode<'b, C> for Watermark {
 /// let new = Position::default();
 /// assert!(new.watermark.is_none() && new.cursor.is_none());
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(array)]
 pub struct Position {
     /// Everything up to here has been stored. `None`: this replica has not met the feed yet.
+    #[n(0)]
     pub watermark: Option<Watermark>,
     /// Where an unfinished catch-up by entity, that began at `watermark`, goes on. Opaque, at most
     /// [`Position::CURSOR_LEN_MAX`] bytes.
+    #[n(1)]
+    #[cbor(with = "crate::octets::optional")]
     pub cursor: Option<Bytes>,
 }
 

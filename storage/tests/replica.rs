@@ -4,8 +4,9 @@
 
 use headwater_storage::{
     Bytes, ChainHash, ChangeHash, ChangeRecord, CollectionName, Commit, CommitDurability, CommitError,
-    DeviceId, Direction, EntityId, EntitySync, EntityWrite, FeedEpoch, NewChange, NewReplica, Outbox,
-    OutboxSeq, PayloadKind, Position, Refusal, ReplicaStore, Seq, SetAside, SpaceId, Watermark,
+    DeviceId, Direction, EntityId, EntitySync, EntityWrite, FeedEpoch, Judged, NewChange, NewReplica, Outbox,
+    OutboxSeq, PayloadKind, Position, Refusal, ReplicaStore, Seq, SetAside, SpaceId, Step, Unfolded,
+    Watermark,
 };
 use std::path::Path;
 
@@ -43,7 +44,13 @@ fn write(of: u8, collection: &str, changes: Vec<NewChange>, row: Option<&'static
 }
 
 fn commit_to(name: &str, writes: Vec<EntityWrite>) -> Commit {
-    Commit { writes, ..Commit::new(space(name), 5) }
+    let steps = writes.into_iter().map(Step::Write).collect();
+    Commit { steps, ..Commit::new(space(name), 5) }
+}
+
+fn acknowledge(queued: &[OutboxSeq]) -> Commit {
+    let steps = queued.iter().copied().map(Step::Acknowledge).collect();
+    Commit { steps, ..Commit::new(space("home"), 5) }
 }
 
 fn position(seq: u64) -> Position {
@@ -65,7 +72,7 @@ fn a_commit_is_there_after_reopening() {
         "home",
         vec![write(1, "bags", vec![change(1, Outbox::Queue), change(2, Outbox::Skip)], Some("row"))],
     );
-    commit.position = Some(position(7));
+    commit.steps.push(Step::Position(position(7)));
     let committed = store.commit(commit).unwrap();
     drop(store);
 
@@ -92,11 +99,12 @@ fn a_refused_commit_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory.path().join("home"));
     let mut commit = commit_to("home", vec![write(1, "bags", vec![change(1, Outbox::Queue)], Some("row"))]);
-    commit.position = Some(Position { cursor: Some(vec![0; 65].into()), ..position(1) });
+    commit.steps.push(Step::Position(Position { cursor: Some(vec![0; 65].into()), ..position(1) }));
     assert!(matches!(store.commit(commit.clone()), Err(CommitError::CursorTooLong { len: 65 })));
     assert!(store.spaces().is_empty());
     assert_eq!(store.find(space("home"), entity(1)).unwrap(), None);
-    commit.position = Some(Position { cursor: Some(vec![0; 64].into()), ..position(1) });
+    commit.steps.pop();
+    commit.steps.push(Step::Position(Position { cursor: Some(vec![0; 64].into()), ..position(1) }));
     store.commit(commit).unwrap();
     assert_eq!(store.position(space("home")).unwrap().cursor.unwrap().len(), 64);
 }
@@ -124,9 +132,9 @@ fn outbox_places_rise_and_are_never_used_again() {
         assert_eq!(waiting.iter().map(|entry| entry.seq).collect::<Vec<_>>(), queued);
         assert_eq!(store.outbox_last(home).unwrap(), Some(last));
         assert_eq!(store.outbox_entities(home).unwrap().len(), 2);
-        store.commit(Commit { acknowledged: queued.clone(), ..commit_to("home", vec![]) }).unwrap();
+        store.commit(acknowledge(&queued)).unwrap();
         // Acknowledged twice, as after a lost connection.
-        store.commit(Commit { acknowledged: queued, ..commit_to("home", vec![]) }).unwrap();
+        store.commit(acknowledge(&queued)).unwrap();
         assert_eq!((store.outbox_len(home), store.outbox_last(home).unwrap()), (0, None));
     }
 }
@@ -173,11 +181,12 @@ fn refused_changes_leave_the_outbox_and_are_listed() {
         reason: Refusal { code: 1, message: String::new() },
         time_ms: 4,
     };
-    let commit = Commit {
-        refused: vec![(seqs[0], reason.clone()), (OutboxSeq::new(99), reason.clone())],
-        set_aside: vec![from_relay.clone()],
-        ..commit_to("home", vec![])
-    };
+    let mut commit = Commit::new(home, 5);
+    commit.steps = vec![
+        Step::Refuse(seqs[0], reason.clone()),
+        Step::Refuse(OutboxSeq::new(99), reason.clone()),
+        Step::SetAside(from_relay.clone()),
+    ];
     store.commit(commit).unwrap();
     drop(store);
     let store = open(&path);
@@ -202,7 +211,7 @@ fn deferred_acknowledgements_can_be_undone_by_a_crash_but_writes_cannot() {
     let deferred = |commit| Commit { durability: CommitDurability::Deferred, ..commit };
     let queue = commit_to("home", vec![write(1, "bags", vec![change(1, Outbox::Queue)], Some("row"))]);
     let seqs = store.commit(deferred(queue)).unwrap().outbox;
-    store.commit(deferred(Commit { acknowledged: seqs.clone(), ..commit_to("home", vec![]) })).unwrap();
+    store.commit(deferred(acknowledge(&seqs))).unwrap();
     assert_eq!(store.outbox_len(home), 0);
     assert!(!store.outbox_contains(home, seqs[0]).unwrap());
 
@@ -230,12 +239,18 @@ fn a_row_in_another_collection_moves() {
         .unwrap();
     // Changes alone do not move it: the view still shows the old row.
     store.commit(commit_to("home", vec![write(1, "beans", vec![change(2, Outbox::Skip)], None)])).unwrap();
-    assert_eq!(store.find(home, entity(1)).unwrap().unwrap(), (bags.clone(), Bytes::from_static(b"one")));
+    assert_eq!(
+        store.find(home, entity(1)).unwrap().unwrap(),
+        (bags.clone(), Some(Bytes::from_static(b"one")))
+    );
     store.commit(commit_to("home", vec![write(1, "beans", vec![], Some("two"))])).unwrap();
     drop(store);
     let store = open(&path);
     assert_eq!(store.row(home, &bags, entity(1)).unwrap(), None);
-    assert_eq!(store.find(home, entity(1)).unwrap().unwrap(), (beans.clone(), Bytes::from_static(b"two")));
+    assert_eq!(
+        store.find(home, entity(1)).unwrap().unwrap(),
+        (beans.clone(), Some(Bytes::from_static(b"two")))
+    );
     assert_eq!((store.count(home, &bags).unwrap(), store.count(home, &beans).unwrap()), (0, 1));
     assert_eq!(store.entities(home, None, 10).unwrap(), [(entity(1), beans)]);
     assert_eq!(store.entity(home, entity(1)).unwrap().changes.len(), 2);
@@ -320,22 +335,70 @@ fn an_entity_knows_what_waits_and_when_it_was_synced() {
     let store = open(&directory.path().join("r"));
     let space = space("home");
     assert_eq!(store.entity_sync(space, entity(4)).unwrap(), None);
-    let write = |changes| EntityWrite { entity: entity(4), collection: named("c"), changes, row: None };
+    let write =
+        |changes| Step::Write(EntityWrite { entity: entity(4), collection: named("c"), changes, row: None });
     let sync = |waiting, synced_ms| Some(EntitySync { waiting, synced_ms });
     let mut commit = Commit::new(space, 10);
-    commit.writes.push(write(vec![change(1, Outbox::Queue), change(2, Outbox::Queue)]));
+    commit.steps.push(write(vec![change(1, Outbox::Queue), change(2, Outbox::Queue)]));
     let outbox = store.commit(commit).unwrap().outbox;
     assert_eq!(store.entity_sync(space, entity(4)).unwrap(), sync(2, None));
     let mut commit = Commit::new(space, 20);
-    commit.acknowledged = vec![outbox[0], outbox[0]];
+    commit.steps = vec![Step::Acknowledge(outbox[0]), Step::Acknowledge(outbox[0])];
     store.commit(commit).unwrap();
     assert_eq!(store.entity_sync(space, entity(4)).unwrap(), sync(1, Some(20)));
     let mut commit = Commit::new(space, 30);
-    commit.refused = vec![(outbox[1], Refusal { code: 1, message: "no".to_owned() })];
+    commit.steps.push(Step::Refuse(outbox[1], Refusal { code: 1, message: "no".to_owned() }));
     store.commit(commit).unwrap();
     assert_eq!(store.entity_sync(space, entity(4)).unwrap(), sync(0, Some(20)));
     let mut commit = Commit::new(space, 40);
-    commit.writes.push(write(vec![change(3, Outbox::Skip)]));
+    commit.steps.push(write(vec![change(3, Outbox::Skip)]));
     store.commit(commit).unwrap();
     assert_eq!(store.entity_sync(space, entity(4)).unwrap(), sync(0, Some(40)));
+}
+
+#[test]
+fn a_snapshot_that_would_take_new_changes_along_is_refused() {
+    // Would lose what one commit writes to an entity, because a later step of it puts older changes in its place.
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory.path().join("r"));
+    let unfold = Step::Unfold(Unfolded { entity: entity(1), changes: Vec::new() });
+    let mut commit = commit_to("home", vec![write(1, "bags", vec![change(1, Outbox::Queue)], Some("row"))]);
+    commit.steps.push(unfold.clone());
+    let refused = store.commit(commit.clone()).unwrap_err();
+    assert!(matches!(refused, CommitError::UnfoldsTooLate(of) if of == entity(1)), "{refused}");
+    assert!(store.spaces().is_empty());
+    commit.steps.rotate_right(1);
+    assert_eq!(commit.steps[0], unfold);
+    store.commit(commit).unwrap();
+    assert_eq!(store.outbox_len(space("home")), 1);
+}
+
+#[test]
+fn steps_find_what_the_steps_before_them_left() {
+    // Would keep a change set aside that the same commit has got again, or set aside one that is in use.
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory.path().join("r"));
+    let home = space("home");
+    store
+        .commit(commit_to("home", vec![write(1, "bags", vec![change(1, Outbox::Queue)], Some("row"))]))
+        .unwrap();
+    let reason = Refusal { code: 1, message: "damaged".to_owned() };
+    let judge = Step::Judge(Judged {
+        entity: entity(1),
+        collection: named("bags"),
+        direction: Direction::Damaged,
+        quarantined: vec![(hash(1), reason)],
+        released: Vec::new(),
+    });
+    let write = Step::Write(write(1, "bags", vec![change(1, Outbox::Queue)], None));
+    let mut commit = Commit::new(home, 7);
+    commit.steps = vec![judge.clone(), write.clone(), Step::Recover(entity(1), hash(1))];
+    store.commit(commit.clone()).unwrap();
+    assert_eq!(store.entity(home, entity(1)).unwrap().changes.len(), 1);
+    assert!(store.set_aside(home).unwrap().is_empty());
+    assert_eq!(store.outbox_len(home), 1);
+    commit.steps = vec![write, Step::Recover(entity(1), hash(1)), judge];
+    store.commit(commit).unwrap();
+    assert!(store.entity(home, entity(1)).unwrap().changes.is_empty());
+    assert_eq!((store.set_aside(home).unwrap().len(), store.outbox_len(home)), (1, 0));
 }

@@ -138,7 +138,8 @@ impl View {
         }
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    /// The row as it is stored. Only the step that also tells listeners of it calls this.
+    pub(crate) fn to_row(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(256);
         let heads: Vec<u8> = self.heads.iter().flat_map(|head| *head.as_bytes()).collect();
         let (updated, actor) = match &self.updated {

@@ -12,6 +12,8 @@ use std::thread::JoinHandle;
 use headwater_storage::{Commit, EntityId, NewSnapshot, SpaceId, StoreError, StoredEntity, snapshot_is_due};
 
 use super::salvage::{Found, culprits};
+use super::step::EntityStep;
+use super::watch::Origin;
 use super::{Inner, Replica};
 use crate::document::{Alarm, Document, Fault};
 
@@ -214,7 +216,7 @@ impl Replica {
                 let Found { culprits, alarm } = culprits(&held.changes);
                 tracing::warn!(%space, %entity, culprits = culprits.len(), %fault, "no snapshot");
                 if !culprits.is_empty() {
-                    self.leave_out(space, entity, held, culprits)?;
+                    self.leave_out(&mut documents, space, entity, held, culprits)?;
                 } else {
                     // The first look was not repeated.
                     self.alarm(space, entity, alarm.unwrap_or(Alarm::LooksDiffer));
@@ -223,16 +225,14 @@ impl Replica {
             }
         };
         self.all_clear(space, entity);
-        let Some((collection, _)) = self.store().find(space, entity)? else { return Ok(false) };
-        let mut commit = Commit::new(space, self.now_ms());
-        commit.snapshots.push(NewSnapshot {
-            entity,
-            collection,
-            extent: stored.extent,
-            snapshot,
-            is_from_relay: false,
-        });
-        let committed = self.store().commit(commit).map_err(super::error::store_error)?;
+        let before = self.before(space, entity)?;
+        let Some(collection) = before.collection.clone() else { return Ok(false) };
+        let mut step = EntityStep::new(entity, collection.clone(), before, Origin::Remote);
+        let extent = stored.extent;
+        step.fold(NewSnapshot { entity, collection, extent, snapshot, is_from_relay: false });
+        let commit = Commit::new(space, self.now_ms());
+        let committed = self.commit_entities(&mut documents, vec![step], commit);
+        let committed = committed.map_err(super::error::store_error)?;
         Ok(!committed.folded.is_empty())
     }
 }

@@ -1,4 +1,4 @@
-use headwater_storage::{CommitError, EntityId, NameError, StoreError};
+use headwater_storage::{CollectionName, CommitError, EntityId, NameError, StoreError};
 
 use super::Replica;
 use crate::document::{ViewError, WriteError};
@@ -37,9 +37,18 @@ pub enum EditError {
     /// There is no such entity in this collection, or it is deleted; `restore` brings a deleted one back.
     #[error("there is no entity {0} in this collection")]
     NotFound(EntityId),
-    /// An entity with this id exists already, perhaps deleted or in another collection.
+    /// An entity with this id exists already, perhaps deleted.
     #[error("entity {0} exists already")]
     Exists(EntityId),
+    /// The space has an entity with this id in another collection, perhaps deleted. An entity never moves: edit it there, or
+    /// give this one another id.
+    #[error("entity {entity} exists already, in the collection {collection}")]
+    OtherCollection {
+        /// Which entity.
+        entity: EntityId,
+        /// Where it is.
+        collection: CollectionName,
+    },
     /// One call names an entity twice; give each entity once.
     #[error("entity {0} is named twice in one write")]
     Twice(EntityId),

@@ -3,12 +3,11 @@
 use std::collections::HashSet;
 use std::sync::PoisonError;
 
-use headwater_storage::{
-    ChangeHash, ChangeRecord, Commit, Direction, EntityWrite, Judged, SpaceId, StoredChange, Unfolded,
-};
+use headwater_storage::{ChangeHash, ChangeRecord, Commit, Direction, SpaceId, Step, StoredChange};
 
 use super::merge::set_aside;
-use super::watch::{Origin, Patch};
+use super::step::EntityStep;
+use super::watch::Origin;
 use super::{MergeError, Replica};
 use crate::document::{Document, View};
 use crate::ingest::Verdict;
@@ -21,7 +20,7 @@ impl Replica {
         let verdict = match Verdict::read(&record) {
             Ok(verdict) => verdict,
             Err(error) => {
-                commit.set_aside.push(set_aside(record, &error, now_ms));
+                commit.steps.push(Step::SetAside(set_aside(record, &error, now_ms)));
                 self.commit(commit)?;
                 return Ok(1);
             }
@@ -34,11 +33,7 @@ impl Replica {
         let mut documents = self.inner.documents.lock().unwrap_or_else(PoisonError::into_inner);
         // What is in memory has the changes inside that are to leave.
         drop(documents.take(space, entity));
-        let mut held = self.held(space, entity)?;
-        if held.lost.is_some() {
-            let _salvaged = self.load_document(space, entity)?;
-            held = self.held(space, entity)?;
-        }
+        let held = self.held_whole(&mut documents, space, entity)?;
         let stored = held.changes;
         let aside = self.store().set_aside_of(space, entity)?;
         let left_out: HashSet<ChangeHash> = verdict
@@ -62,32 +57,24 @@ impl Replica {
         let payloads = stored.iter().map(|StoredChange { hash, payload, .. }| (hash, payload));
         let payloads = payloads.chain(back.map(|record| (&record.hash, &record.payload)));
         let payloads = payloads.filter(|(hash, payload)| !left_out.contains(*hash) && !payload.is_empty());
-        let row = self.store().find(space, entity)?;
-        let before = row.as_ref().and_then(|(_, row)| View::decode(row).ok()).unwrap_or_default();
-        let mut patch = None;
-        // If it does not load even so, its row stays as it is, and the relay has more to say.
+        let before = self.before(space, entity)?;
+        let place = before.collection.clone().unwrap_or(collection);
+        let mut step = EntityStep::new(entity, place, before, Origin::Remote);
+        // If it does not load even so, its row stays as it is, and the relay has more to say. If nothing is left of it, there is no
+        // such entity any more: its row says so.
         if let Ok(document) = Document::from_changes(payloads.map(|(_, payload)| payload.clone()))
             && let Ok(view) = View::of(&document)
         {
-            patch = Patch::between((space, &collection, entity), Some(&before), &view, Origin::Remote);
-            let row = Some(view.encode().into());
-            let collection = view.collection.clone().unwrap_or_else(|| collection.clone());
-            commit.writes.push(EntityWrite { entity, collection, changes: Vec::new(), row });
-            documents.put(space, entity, document);
+            step.show_document(view, document);
         }
         if held.is_folded && stored.iter().any(|change| left_out.contains(&change.hash)) {
             // Those that leave have to be rows to be told apart.
-            commit.unfolded.push(Unfolded { entity, changes: stored });
+            step.unfold(stored);
         }
         let set_aside = verdict.quarantined.len() as u64;
         let Verdict { quarantined, released, .. } = verdict;
-        let direction = Direction::Quarantined;
-        commit.judged.push(Judged { entity, collection, direction, quarantined, released });
-        if let Err(error) = self.commit(commit) {
-            drop(documents.take(space, entity));
-            return Err(error.into());
-        }
-        self.notify(patch);
+        step.judge(Direction::Quarantined, quarantined, released);
+        self.commit_entities(&mut documents, vec![step], commit)?;
         drop(documents);
         self.outbox_moved();
         Ok(set_aside)

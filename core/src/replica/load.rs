@@ -7,6 +7,7 @@ use headwater_storage::{
 };
 
 use super::Replica;
+use super::cache::DocumentCache;
 use super::salvage::{Found, culprits};
 use crate::document::{Alarm, Document, in_causal_order};
 use crate::ingest::IngestError;
@@ -27,6 +28,7 @@ impl Replica {
     /// cannot be built even so.
     pub(super) fn load_document(
         &self,
+        documents: &mut DocumentCache,
         space: SpaceId,
         entity: EntityId,
     ) -> Result<Result<Document, IngestError>, StoreError> {
@@ -42,7 +44,7 @@ impl Replica {
             self.alarm(space, entity, Alarm::Unexplained);
         }
         tracing::warn!(%space, %entity, culprits = culprits.len(), "stored changes do not load and are set aside");
-        self.leave_out(space, entity, held, culprits)?;
+        self.leave_out(documents, space, entity, held, culprits)?;
         self.build(space, entity)
     }
 
@@ -55,6 +57,22 @@ impl Replica {
         let stored = self.store().entity(space, entity)?;
         self.note_if_due(space, entity, &stored);
         Ok(Document::from_stored(&stored))
+    }
+
+    /// As [`Replica::held`], after a snapshot that does not load was set aside.
+    pub(super) fn held_whole(
+        &self,
+        documents: &mut DocumentCache,
+        space: SpaceId,
+        entity: EntityId,
+    ) -> Result<Held, StoreError> {
+        let held = self.held(space, entity)?;
+        if held.lost.is_none() {
+            return Ok(held);
+        }
+        drop(documents.take(space, entity));
+        let _salvaged = self.load_document(documents, space, entity)?;
+        self.held(space, entity)
     }
 
     /// All that the store has of an entity, as changes. Whoever calls this keeps others from writing meanwhile.

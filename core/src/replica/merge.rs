@@ -4,13 +4,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
 
 use headwater_storage::{
-    ChangeHash, ChangeRecord, CollectionName, Commit, CommitDurability, Direction, EntityId, EntityWrite,
-    NewChange, Outbox, OutboxSeq, PayloadKind, Position, Refusal, SetAside, SpaceId,
+    ChangeHash, ChangeRecord, Commit, CommitDurability, Direction, EntityId, Outbox, OutboxSeq, PayloadKind,
+    Position, Refusal, SetAside, SpaceId, Step,
 };
 
 use super::cache::DocumentCache;
+use super::elsewhere::other_collection;
 use super::seed::Seeded;
-use super::watch::{Origin, Patch};
+use super::step::EntityStep;
+use super::watch::Origin;
 use super::{MergeError, Replica};
 use crate::document::{Document, View};
 use crate::ingest::{ChangeLimits, CheckedChange, IngestError, check_record};
@@ -41,26 +43,18 @@ pub struct Merged {
 /// A change, and what the ingest module made of it.
 type Incoming = (ChangeRecord, CheckedChange);
 
-/// Changes that cannot be used, and why.
-type Culprits = Vec<(ChangeRecord, IngestError)>;
-
 /// What became of one entity's changes. Those in neither part were here already.
 #[derive(Default)]
 struct Outcome {
     applied: Option<Applied>,
-    culprits: Culprits,
+    /// Those that cannot be used.
+    culprits: Vec<SetAside>,
 }
 
 /// One entity's new changes, applied.
 struct Applied {
-    entity: EntityId,
-    collection: CollectionName,
-    document: Document,
-    changes: Vec<ChangeRecord>,
-    /// Those among them whose stored copies were damaged.
-    recovered: Vec<ChangeHash>,
-    view: View,
-    patch: Option<Patch>,
+    changes: u64,
+    step: EntityStep,
 }
 
 impl Replica {
@@ -81,7 +75,7 @@ impl Replica {
         if is_any_lost {
             self.is_lossy_from_now(space);
             let mut commit = Commit::new(space, self.now_ms());
-            commit.position = Some(Position::nowhere());
+            commit.steps.push(Step::Position(Position::nowhere()));
             self.store().commit(commit)?;
         }
         let (needs_flush, moves) = (merged.applied > 0, request.position.is_some());
@@ -109,7 +103,6 @@ impl Replica {
         let now_ms = self.now_ms();
         let mut merged = Merged::default();
         let mut commit = Commit::new(space, now_ms);
-        commit.position = request.position;
         // entity -> its changes in the order they came. Documents are built once per entity and page.
         let mut order: Vec<EntityId> = Vec::new();
         let mut by_entity: HashMap<EntityId, Vec<Incoming>> = HashMap::new();
@@ -124,44 +117,36 @@ impl Replica {
                     }
                     changes.push((record, change));
                 }
-                Err(error) => commit.set_aside.push(set_aside(record, &error, now_ms)),
+                Err(error) => commit.steps.push(Step::SetAside(set_aside(record, &error, now_ms))),
             }
         }
         let mut documents = self.inner.documents.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut applied = Vec::with_capacity(order.len());
+        let mut steps = Vec::with_capacity(order.len());
         for entity in order {
             let changes = by_entity.remove(&entity).unwrap_or_default();
-            let offered = changes.len();
-            let outcome = self.apply(space, entity, changes, &mut documents)?;
-            let used = outcome.applied.as_ref().map_or(0, |applied| applied.changes.len());
-            merged.applied += used as u64;
-            merged.duplicates += (offered - used - outcome.culprits.len()) as u64;
-            let culprits = outcome.culprits.into_iter();
-            commit.set_aside.extend(culprits.map(|(record, error)| set_aside(record, &error, now_ms)));
-            applied.extend(outcome.applied);
+            let offered = changes.len() as u64;
+            let Outcome { applied, culprits } = self.apply(space, entity, changes, &mut documents)?;
+            let used = applied.as_ref().map_or(0, |applied| applied.changes);
+            merged.applied += used;
+            merged.duplicates += offered - used - culprits.len() as u64;
+            commit.steps.extend(culprits.into_iter().map(Step::SetAside));
+            steps.extend(applied.map(|applied| applied.step));
         }
-        merged.set_aside = commit.set_aside.len() as u64;
-        commit.position = commit.position.filter(|_| !self.is_lossy(space));
-        if applied.is_empty() && commit.set_aside.is_empty() && commit.position.is_none() {
+        merged.set_aside = commit.steps.len() as u64;
+        let position = request.position.filter(|_| !self.is_lossy(space));
+        if steps.is_empty() && commit.steps.is_empty() && position.is_none() {
             return Ok(merged);
         }
-        commit.writes = applied.iter().map(Applied::entity_write).collect();
-        let recovered =
-            applied.iter().flat_map(|applied| applied.recovered.iter().map(|hash| (applied.entity, *hash)));
-        commit.recovered = recovered.collect();
-        if cfg!(bug = "watermark-before-merge") && commit.position.is_some() {
+        if cfg!(bug = "watermark-before-merge") && position.is_some() {
             let mut early = Commit::new(space, now_ms);
-            early.position = commit.position.take();
+            early.steps.extend(position.clone().map(Step::Position));
             self.store().commit(early)?;
+        } else {
+            commit.steps.extend(position.map(Step::Position));
         }
         commit.durability = CommitDurability::Deferred;
-        let needs_flush = !applied.is_empty();
-        let committed = self.commit(commit)?;
-        self.note_due(space, committed.due);
-        for Applied { entity, document, patch, .. } in applied {
-            documents.put(space, entity, document);
-            self.notify(patch);
-        }
+        let needs_flush = !steps.is_empty();
+        self.commit_entities(&mut documents, steps, commit)?;
         drop(documents);
         if needs_flush && !cfg!(bug = "merge-not-flushed") {
             self.store().commit(Commit::new(space, now_ms))?;
@@ -182,9 +167,9 @@ impl Replica {
         position: Option<Position>,
     ) -> Result<(), MergeError> {
         let mut commit = Commit::new(space, self.now_ms());
-        commit.acknowledged = acknowledged;
-        commit.refused = refused;
-        commit.position = position.filter(|_| !self.is_lossy(space));
+        commit.steps.extend(acknowledged.into_iter().map(Step::Acknowledge));
+        commit.steps.extend(refused.into_iter().map(|(seq, reason)| Step::Refuse(seq, reason)));
+        commit.steps.extend(position.filter(|_| !self.is_lossy(space)).map(Step::Position));
         commit.durability = CommitDurability::Deferred;
         self.commit(commit)?;
         self.outbox_moved();
@@ -192,31 +177,50 @@ impl Replica {
     }
 
     /// Applies one entity's changes. Fails only with the store; a change that cannot be used is a culprit.
+    ///
+    /// The routing header says which collection the entity is in, and never the document, which every change can write. One
+    /// relay names one collection for an entity, for ever. What was stored of it in another collection, before the
+    /// replica met this feed, gives way: it is set aside.
     fn apply(
         &self,
         space: SpaceId,
         entity: EntityId,
-        mut changes: Vec<Incoming>,
+        changes: Vec<Incoming>,
         documents: &mut DocumentCache,
     ) -> Result<Outcome, MergeError> {
-        let stored = self.store().find(space, entity)?;
-        // A row that does not decode is made again from the document below.
-        let base = stored.as_ref().and_then(|(_, row)| View::decode(row).ok());
-        // Most repeats are of an entity's newest change, and need no document to be recognised.
-        if base
-            .as_ref()
-            .is_some_and(|base| changes.iter().all(|(record, _)| base.heads.contains(&record.hash)))
-        {
+        let now_ms = self.now_ms();
+        let Some(collection) = changes.first().map(|(record, _)| record.collection.clone()) else {
             return Ok(Outcome::default());
+        };
+        let (mut changes, elsewhere): (Vec<Incoming>, Vec<Incoming>) =
+            changes.into_iter().partition(|(record, _)| record.collection == collection);
+        let mut culprits: Vec<SetAside> = elsewhere
+            .into_iter()
+            .map(|(record, _)| {
+                let (direction, reason) = (Direction::OtherCollection, other_collection(&collection));
+                SetAside { record, direction, reason, time_ms: now_ms }
+            })
+            .collect();
+        let before = self.before(space, entity)?;
+        let gives_way = before.collection.as_ref().is_some_and(|held| *held != collection);
+        // Most repeats are of an entity's newest change, and need no document to be recognised.
+        if !gives_way
+            && before
+                .view()
+                .is_some_and(|base| changes.iter().all(|(record, _)| base.heads.contains(&record.hash)))
+        {
+            return Ok(Outcome { applied: None, culprits });
         }
-        let loaded = match (documents.take(space, entity), &stored) {
-            (Some(document), _) => Ok(document),
-            (None, None) => Ok(Document::new()),
-            (None, Some(_)) => self.load_document(space, entity)?,
+        let is_new = gives_way || before.collection.is_none();
+        let cached = documents.take(space, entity);
+        let loaded = match cached {
+            _ if is_new => Ok(Document::new()),
+            Some(document) => Ok(document),
+            None => self.load_document(documents, space, entity)?,
         };
         let mut document = match loaded {
             Ok(document) => document,
-            Err(error) => return Ok(Outcome::none_usable(changes, &error)),
+            Err(error) => return Ok(Outcome::none_usable(changes, &error, culprits, now_ms)),
         };
         let (mut seen, damaged) = self.left_out(space, entity)?;
         changes.retain(|(record, _)| !document.contains(&record.hash) && seen.insert(record.hash));
@@ -226,35 +230,46 @@ impl Replica {
             });
         }
         if changes.is_empty() {
-            documents.put(space, entity, document);
-            return Ok(Outcome::default());
+            if !gives_way {
+                documents.put(space, entity, document);
+            }
+            return Ok(Outcome { applied: None, culprits });
         }
-        let base = base.unwrap_or_default();
-        let mut culprits = Vec::new();
-        let view = match try_apply(&mut document, &changes, &base) {
+        // A row that does not decode is made again from the document.
+        let none = View::default();
+        let base = if is_new { Some(&none) } else { before.view() };
+        let view = match try_apply(&mut document, &changes, base) {
             Ok(view) => view,
             Err(_) => {
                 // What is in memory is unusable now; the stored changes are the truth.
-                document = match self.load_document(space, entity)? {
+                document = match if is_new {
+                    Ok(Document::new())
+                } else {
+                    self.load_document(documents, space, entity)?
+                } {
                     Ok(document) => document,
-                    Err(error) => return Ok(Outcome::none_usable(changes, &error)),
+                    Err(error) => return Ok(Outcome::none_usable(changes, &error, culprits, now_ms)),
                 };
-                let view;
-                (view, changes, culprits) = one_by_one(&mut document, base.clone(), changes);
+                let found = one_by_one(&mut document, base, changes);
+                culprits.extend(
+                    found.culprits.iter().map(|(record, error)| set_aside(record.clone(), error, now_ms)),
+                );
+                let Some(view) = found.view else { return Ok(Outcome { applied: None, culprits }) };
+                changes = found.kept;
                 view
             }
         };
-        let Some((first, _)) = changes.first() else { return Ok(Outcome { applied: None, culprits }) };
-        // The document says which collection it is in; the routing header only until the document does.
-        let collection = view.collection.clone().unwrap_or_else(|| first.collection.clone());
-        let patch = Patch::between((space, &collection, entity), Some(&base), &view, Origin::Remote);
-        let changes: Vec<ChangeRecord> = changes.into_iter().map(|(record, _)| record).collect();
-        let recovered = changes.iter().map(|record: &ChangeRecord| record.hash);
-        let recovered = recovered.filter(|hash| damaged.contains(hash)).collect();
-        Ok(Outcome {
-            applied: Some(Applied { entity, collection, document, changes, recovered, view, patch }),
-            culprits,
-        })
+        // Salvage may have written a row of its own.
+        let before = if gives_way { before } else { self.before(space, entity)? };
+        let mut step = EntityStep::new(entity, collection.clone(), before, Origin::Remote);
+        if gives_way {
+            self.give_way(documents, space, entity, &collection, &mut step)?;
+        }
+        let used = changes.len() as u64;
+        step.recover(changes.iter().map(|(record, _)| record.hash).filter(|hash| damaged.contains(hash)));
+        step.add(changes.into_iter().map(|(record, _)| (record.hash, record.payload)), Outbox::Skip);
+        step.show_document(view, document);
+        Ok(Outcome { applied: Some(Applied { changes: used, step }), culprits })
     }
 }
 
@@ -273,7 +288,8 @@ impl Replica {
                 .map(|aside| aside.record.hash)
                 .collect()
         };
-        let unusable = of(Direction::Damaged).union(&of(Direction::FromRelay)).copied().collect();
+        let apart = [Direction::Damaged, Direction::FromRelay, Direction::OtherCollection];
+        let unusable = apart.into_iter().flat_map(of).collect();
         Ok((of(Direction::Quarantined), unusable))
     }
 }
@@ -287,62 +303,63 @@ impl Merged {
 }
 
 impl Outcome {
-    fn none_usable(changes: Vec<Incoming>, error: &IngestError) -> Outcome {
-        let culprits = changes.into_iter().map(|(record, _)| (record, error.clone())).collect();
+    fn none_usable(
+        changes: Vec<Incoming>,
+        error: &IngestError,
+        mut culprits: Vec<SetAside>,
+        now_ms: u64,
+    ) -> Outcome {
+        culprits.extend(changes.into_iter().map(|(record, _)| set_aside(record, error, now_ms)));
         Outcome { applied: None, culprits }
     }
 }
 
-impl Applied {
-    fn entity_write(&self) -> EntityWrite {
-        let changes = self.changes.iter().map(|record| NewChange {
-            kind: PayloadKind::Change,
-            hash: record.hash,
-            payload: record.payload.clone(),
-            outbox: Outbox::Skip,
-        });
-        EntityWrite {
-            entity: self.entity,
-            collection: self.collection.clone(),
-            changes: changes.collect(),
-            row: Some(self.view.encode().into()),
-        }
-    }
-}
-
-/// Applies changes and shows the result. On an error the document is unusable.
-fn try_apply(document: &mut Document, changes: &[Incoming], base: &View) -> Result<View, IngestError> {
+/// Applies changes and shows the result: on top of what readers saw before, or from all changes if that is not known. On an error the
+/// document is unusable.
+fn try_apply(
+    document: &mut Document,
+    changes: &[Incoming],
+    base: Option<&View>,
+) -> Result<View, IngestError> {
     let waiting = document.waiting_len();
     let stamps = document.apply_stamped(changes.iter().map(|(_, change)| change.clone()).collect())?;
     if document.waiting_len() > waiting.max(WAITING_MAX) {
         return Err(too_many_wait());
     }
     let stamps = stamps.iter().map(|(time_ms, actor)| (*time_ms, actor.as_slice()));
-    base.advance(document, stamps).map_err(|error| IngestError::DoesNotApply(error.to_string()))
+    let view = match base {
+        Some(base) => base.advance(document, stamps),
+        None => View::of(document),
+    };
+    view.map_err(|error| IngestError::DoesNotApply(error.to_string()))
 }
 
-/// Applies each change to a scratch copy first. Returns the view, the changes that work, and the culprits.
-fn one_by_one(
-    document: &mut Document,
-    base: View,
-    changes: Vec<Incoming>,
-) -> (View, Vec<Incoming>, Culprits) {
-    let (mut view, mut kept, mut culprits) = (base, Vec::with_capacity(changes.len()), Vec::new());
+/// What came of applying changes one by one.
+struct OneByOne {
+    /// `None` if none could be applied.
+    view: Option<View>,
+    kept: Vec<Incoming>,
+    culprits: Vec<(ChangeRecord, IngestError)>,
+}
+
+/// Applies each change to a scratch copy first.
+fn one_by_one(document: &mut Document, base: Option<&View>, changes: Vec<Incoming>) -> OneByOne {
+    let mut found = OneByOne { view: None, kept: Vec::with_capacity(changes.len()), culprits: Vec::new() };
     for incoming in changes {
         if document.waiting_len() >= WAITING_MAX && !document.is_ready(&incoming.1) {
-            culprits.push((incoming.0, too_many_wait()));
+            found.culprits.push((incoming.0, too_many_wait()));
             continue;
         }
         let mut scratch = document.clone();
-        match try_apply(&mut scratch, std::slice::from_ref(&incoming), &view) {
+        match try_apply(&mut scratch, std::slice::from_ref(&incoming), found.view.as_ref().or(base)) {
             Ok(after) => {
-                (*document, view) = (scratch, after);
-                kept.push(incoming);
+                (*document, found.view) = (scratch, Some(after));
+                found.kept.push(incoming);
             }
-            Err(error) => culprits.push((incoming.0, error)),
+            Err(error) => found.culprits.push((incoming.0, error)),
         }
     }
-    (view, kept, culprits)
+    found
 }
 
 /// What waits is kept in memory with its document, and a peer could make it any number.

@@ -7,6 +7,7 @@ mod cache;
 mod collection;
 mod compact;
 mod dynamic;
+mod elsewhere;
 mod error;
 mod judge;
 mod listed;
@@ -19,6 +20,7 @@ mod receipt;
 mod salvage;
 mod seed;
 mod space;
+mod step;
 mod supply;
 mod watch;
 

@@ -4,13 +4,10 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 
-use bytes::Bytes;
-use headwater_storage::{
-    ChangeHash, CollectionName, Commit, EntityId, EntityWrite, NewChange, Outbox, OutboxSeq, PayloadKind,
-    SpaceId,
-};
+use headwater_storage::{ChangeHash, CollectionName, Commit, EntityId, Outbox, SpaceId};
 
-use super::watch::{Origin, Patch};
+use super::step::{Before, EntityStep};
+use super::watch::Origin;
 use super::{EditError, Inner, ReadError, Receipt, Replica, new_actor};
 use crate::document::{ACTOR_BYTES, Document, Genesis, LocalEdit, Tombstone, View, check_fields};
 use crate::model::Map;
@@ -43,13 +40,11 @@ pub(super) enum Attempt {
     Stale,
 }
 
-/// One entity's result, ready for the transaction.
+/// One entity's step, and the changes that its receipt asks about.
 struct Prepared {
     entity: EntityId,
-    document: Document,
-    changes: Vec<(ChangeHash, Bytes)>,
-    view: View,
-    patch: Option<Patch>,
+    changes: Vec<ChangeHash>,
+    step: EntityStep,
 }
 
 impl Replica {
@@ -106,51 +101,49 @@ impl Replica {
         let mut documents = self.inner.documents.lock().unwrap_or_else(PoisonError::into_inner);
         let mut prepared = Vec::with_capacity(edits.len());
         let mut entities = HashSet::with_capacity(edits.len());
-        for edit in edits {
+        for mut edit in edits {
             if !entities.insert(edit.entity) {
                 // Both edits would rest on the same state, and make two different changes with one number.
                 return Err(EditError::Twice(edit.entity));
             }
             match self.store().find(space, edit.entity)? {
-                Some((stored_in, _)) if stored_in != *collection => {
-                    return Err(EditError::Exists(edit.entity));
+                Some((held, _)) if held != *collection => {
+                    return Err(EditError::OtherCollection { entity: edit.entity, collection: held });
                 }
-                Some((_, row)) => {
-                    let view = View::decode_header(&row)
-                        .map_err(|error| ReadError::Damaged { entity: edit.entity, error })?;
-                    if edit.base.as_ref().is_none_or(|base| base.heads != view.heads) {
-                        return Ok(Attempt::Stale);
+                Some((_, Some(row))) => {
+                    let damaged = |error| ReadError::Damaged { entity: edit.entity, error };
+                    let view = View::decode_header(&row).map_err(damaged)?;
+                    match &edit.base {
+                        Some(base) if base.heads == view.heads => {}
+                        // Nobody can see it, so nobody can have based anything on it.
+                        None if !view.exists() => edit.base = Some(View::decode(&row).map_err(damaged)?),
+                        _ => return Ok(Attempt::Stale),
                     }
                 }
-                None if edit.base.is_some() => return Ok(Attempt::Stale),
-                None => {}
+                Some((_, None)) | None if edit.base.is_some() => return Ok(Attempt::Stale),
+                Some((_, None)) | None => {}
             }
             let document = match (documents.take(space, edit.entity), &edit.base) {
                 (Some(document), _) => document,
                 (None, Some(_)) => self
-                    .load_document(space, edit.entity)?
+                    .load_document(&mut documents, space, edit.entity)?
                     .map_err(|error| EditError::Unloadable { entity: edit.entity, error })?,
                 (None, None) => Document::new(),
             };
-            prepared.extend(self.prepare(space, collection, genesis, edit, document, now_ms)?);
+            prepared.extend(self.prepare(collection, genesis, edit, document, now_ms)?);
         }
-        let mut commit = Commit::new(space, now_ms);
-        commit.writes = prepared.iter().map(|prepared| prepared.entity_write(collection)).collect();
-        if commit.writes.is_empty() {
+        if prepared.is_empty() {
             return Ok(Attempt::Committed(Receipt::new(self.clone(), space, Vec::new())));
         }
-        let committed = self.store().commit(commit)?;
-        self.note_due(space, committed.due);
-        let mut seqs = committed.outbox.into_iter();
-        let mut receipt: Vec<(OutboxSeq, EntityId, ChangeHash)> = Vec::new();
-        for Prepared { entity, document, changes, patch, .. } in prepared {
-            receipt.extend(
-                seqs.by_ref().zip(&changes).take(changes.len()).map(|(seq, (hash, _))| (seq, entity, *hash)),
-            );
-            documents.put(space, entity, document);
-            self.notify(patch);
-        }
+        let changes: Vec<(EntityId, ChangeHash)> = prepared
+            .iter()
+            .flat_map(|prepared| prepared.changes.iter().map(|hash| (prepared.entity, *hash)))
+            .collect();
+        let steps = prepared.into_iter().map(|prepared| prepared.step).collect();
+        let committed = self.commit_entities(&mut documents, steps, Commit::new(space, now_ms))?;
         drop(documents);
+        let receipt = committed.outbox.into_iter().zip(changes);
+        let receipt = receipt.map(|(seq, (entity, hash))| (seq, entity, hash)).collect();
         self.outbox_moved();
         self.inner.local_commits.send_modify(|commits| *commits = commits.wrapping_add(1));
         Ok(Attempt::Committed(Receipt::new(self.clone(), space, receipt)))
@@ -158,7 +151,6 @@ impl Replica {
 
     fn prepare(
         &self,
-        space: SpaceId,
         collection: &CollectionName,
         genesis: Option<&Genesis>,
         edit: EntityEdit,
@@ -174,10 +166,9 @@ impl Replica {
             changes = genesis.create_missing(&mut document, current, &before, &after)?;
         }
         let is_new = base.as_ref().is_none_or(|base| !base.exists());
-        let base = base.unwrap_or_default();
         let fresh;
         let current = if changes.is_empty() {
-            &base.fields
+            base.as_ref().map_or(const { &Map::new() }, |base| &base.fields)
         } else {
             fresh = document.fields().map_err(view_error)?;
             &fresh
@@ -197,9 +188,14 @@ impl Replica {
             return Ok(None);
         }
         let stamps = stamp.iter().map(|(time, actor)| (*time, actor.as_slice()));
-        let view = base.advance(&document, stamps).map_err(view_error)?;
-        let patch = Patch::between((space, collection, entity), Some(&base), &view, Origin::Local);
-        Ok(Some(Prepared { entity, document, changes, view, patch }))
+        let none = View::default();
+        let view = base.as_ref().unwrap_or(&none).advance(&document, stamps).map_err(view_error)?;
+        let before = Before::of(collection, base);
+        let mut step = EntityStep::new(entity, collection.clone(), before, Origin::Local);
+        let hashes = changes.iter().map(|(hash, _)| *hash).collect();
+        step.add(changes, Outbox::Queue);
+        step.show_document(view, document);
+        Ok(Some(Prepared { entity, changes: hashes, step }))
     }
 
     fn actor(&self) -> [u8; ACTOR_BYTES] {
@@ -211,31 +207,7 @@ impl Replica {
         *self.inner.actor.lock().unwrap_or_else(PoisonError::into_inner) = actor;
     }
 
-    pub(super) fn notify(&self, patch: Option<Patch>) {
-        if let Some(patch) = patch {
-            // Nobody listening is no error.
-            let _listeners = self.inner.patches.send(patch).unwrap_or(0);
-        }
-    }
-
     pub(super) fn outbox_moved(&self) {
         self.inner.outbox_moves.send_modify(|moves| *moves = moves.wrapping_add(1));
-    }
-}
-
-impl Prepared {
-    fn entity_write(&self, collection: &CollectionName) -> EntityWrite {
-        let changes = self.changes.iter().map(|(hash, payload)| NewChange {
-            kind: PayloadKind::Change,
-            hash: *hash,
-            payload: payload.clone(),
-            outbox: Outbox::Queue,
-        });
-        EntityWrite {
-            entity: self.entity,
-            collection: collection.clone(),
-            changes: changes.collect(),
-            row: Some(self.view.encode().into()),
-        }
     }
 }

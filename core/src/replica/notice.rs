@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use headwater_storage::{
     ChangeHash, CollectionName, Commit, CommitError, Committed, Direction, EntityId, OutboxSeq, SetAside,
-    SpaceId, StoreError,
+    SpaceId, Step, StoreError,
 };
 use tokio::sync::broadcast;
 
@@ -25,7 +25,8 @@ pub enum Notice {
     /// The relay's verdict takes a change from everybody. [`Space::reapply`](super::Space::reapply) makes
     /// what it wrote a new edit.
     Quarantined(Withdrawn),
-    /// This replica set a change aside: its bytes are damaged, or its entity does not load with it.
+    /// This replica set a change aside: its bytes are damaged, its entity does not load with it, or the space has an entity with its
+    /// id in another collection.
     SetAside(Withdrawn),
     /// The relay refused a change of this replica, which stays on this device alone.
     Refused(Withdrawn),
@@ -217,7 +218,9 @@ impl Replica {
             self.put_up(match direction {
                 Direction::Quarantined => Notice::Quarantined(withdrawn),
                 Direction::Refused => Notice::Refused(withdrawn),
-                Direction::FromRelay | Direction::Damaged => Notice::SetAside(withdrawn),
+                Direction::FromRelay | Direction::Damaged | Direction::OtherCollection => {
+                    Notice::SetAside(withdrawn)
+                }
             });
         }
         let is_gone = |record: &headwater_storage::ChangeRecord| {
@@ -232,14 +235,19 @@ impl Replica {
 
     /// The entities whose changes a commit may take away or give back.
     fn entities_apart(&self, commit: &Commit) -> Result<BTreeSet<EntityId>, StoreError> {
-        let mut entities: BTreeSet<EntityId> =
-            commit.set_aside.iter().map(|aside| aside.record.entity).collect();
-        entities.extend(commit.judged.iter().map(|judged| judged.entity));
-        entities.extend(commit.recovered.iter().map(|(entity, _)| *entity));
-        for (seq, _) in &commit.refused {
-            let before = OutboxSeq::new(seq.get().saturating_sub(1));
-            let waiting = self.store().outbox(commit.space, before, 1, usize::MAX)?;
-            entities.extend(waiting.iter().map(|waiting| waiting.record.entity));
+        let mut entities = BTreeSet::new();
+        for step in &commit.steps {
+            match step {
+                Step::SetAside(aside) => entities.extend([aside.record.entity]),
+                Step::Judge(judged) => entities.extend([judged.entity]),
+                Step::Recover(entity, _) => entities.extend([*entity]),
+                Step::Refuse(seq, _) => {
+                    let before = OutboxSeq::new(seq.get().saturating_sub(1));
+                    let waiting = self.store().outbox(commit.space, before, 1, usize::MAX)?;
+                    entities.extend(waiting.iter().map(|waiting| waiting.record.entity));
+                }
+                _ => {}
+            }
         }
         Ok(entities)
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use headwater_storage::{ChangeHash, CollectionName, Direction, EntityId, PayloadKind, SpaceId, StoreError};
 
 use super::mutate::{Attempt, EntityEdit};
+use super::step::Row;
 use super::{EditError, ReadError, Receipt, Replica};
 use crate::document::{
     Content, Deletion, ReplayError, Replayed, Tombstone, View, ViewError, builds_on, content, replay,
@@ -86,12 +87,13 @@ impl Replica {
         hash: ChangeHash,
     ) -> Result<Receipt, ReapplyError> {
         loop {
-            let is_aside =
-                self.store().set_aside_of(space, entity)?.iter().any(|aside| aside.record.hash == hash);
-            if !is_aside {
-                return Err(ReapplyError::NotThere);
+            let aside = self.store().set_aside_of(space, entity)?;
+            let aside = aside.into_iter().find(|aside| aside.record.hash == hash);
+            let aside = aside.ok_or(ReapplyError::NotThere)?;
+            if aside.direction == Direction::OtherCollection {
+                return self.reapply_elsewhere(space, entity, &aside.record.collection);
             }
-            let found = self.store().find(space, entity)?;
+            let there = self.before(space, entity)?;
             let apart = self.apart_from(space, entity, hash)?.ok_or(ReapplyError::Lost)?;
             if apart.is_applied {
                 return Err(ReapplyError::InUse);
@@ -104,9 +106,13 @@ impl Replica {
             // author made.
             let on = if apart.chain.len() == 1 { &apart.base } else { &apart.seen };
             let Replayed { before, after, deletion } = replay(on, &apart.chain)?;
-            let (collection, base) = match found {
-                Some((collection, row)) => (collection, Some(decoded(entity, &row)?)),
-                None => (apart.collection, None),
+            let collection = there.collection.unwrap_or(apart.collection);
+            let base = match there.row {
+                Row::None => None,
+                Row::View(view) => Some(view),
+                Row::Damaged(error) => {
+                    return Err(EditError::from(ReadError::Damaged { entity, error }).into());
+                }
             };
             let tombstone = match deletion {
                 None => Tombstone::Leave,
@@ -208,8 +214,4 @@ fn chain(
         }
     }
     chain
-}
-
-fn decoded(entity: EntityId, row: &[u8]) -> Result<View, EditError> {
-    View::decode(row).map_err(|error: ViewError| ReadError::Damaged { entity, error }.into())
 }

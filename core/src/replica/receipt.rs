@@ -33,7 +33,7 @@ pub struct Receipt {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiptError {
-    /// The relay refused it. It stays on this device, and is listed with the space's set aside changes.
+    /// The relay refused it, or has its entity in another collection. It stays on this device, and is listed with the space's set aside changes.
     #[error("the relay refused the change: {}", .0.message)]
     Refused(Refusal),
     /// The store failed.
@@ -56,6 +56,27 @@ impl Receipt {
         self.changes.is_empty()
     }
 
+    /// The entities that it wrote to.
+    ///
+    /// ```
+    /// # use headwater::{Map, Replica};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let bags = Replica::open(directory.path().join("r"))?.space("home").dynamic("coffee_bags")?;
+    /// let written = bags.insert(Map::from([("name".into(), "Guji".into())]))?;
+    /// assert_eq!(written.receipt.entities().collect::<Vec<_>>(), [written.id]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn entities(&self) -> impl Iterator<Item = EntityId> + '_ {
+        // The changes of an entity follow each other.
+        let changes = self.changes.iter().enumerate();
+        let first = changes.filter(|(at, (_, entity, _))| {
+            at.checked_sub(1)
+                .and_then(|before| self.changes.get(before))
+                .is_none_or(|before| before.1 != *entity)
+        });
+        first.map(|(_, (_, entity, _))| *entity)
+    }
+
     /// Whether the relay has acknowledged every change of this write.
     ///
     /// # Errors
@@ -71,7 +92,7 @@ impl Receipt {
             return Ok(true);
         }
         let refused = store.set_aside(self.space)?.into_iter().find(|aside| {
-            aside.direction == Direction::Refused
+            matches!(aside.direction, Direction::Refused | Direction::OtherCollection)
                 && self
                     .changes
                     .iter()

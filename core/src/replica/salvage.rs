@@ -9,12 +9,15 @@ use std::sync::PoisonError;
 
 use bytes::Bytes;
 use headwater_storage::{
-    ChangeHash, ChangeRecord, Commit, Direction, EntityId, EntityWrite, Judged, NewChange, Outbox,
-    PayloadKind, Position, Refusal, SetAside, SpaceId, StoreError, StoredChange, StoredSnapshot, Unfolded,
+    ChangeHash, ChangeRecord, Commit, Direction, EntityId, Outbox, PayloadKind, Position, Refusal, SetAside,
+    SpaceId, Step, StoreError, StoredChange, StoredSnapshot,
 };
 
+use super::cache::DocumentCache;
 use super::load::Held;
 use super::merge::{MergeRequest, REFUSED_BY_INGEST};
+use super::step::EntityStep;
+use super::watch::Origin;
 use super::{MergeError, Replica};
 use crate::document::{Alarm, Document, Examined, View, examine};
 use crate::ingest::check_stored;
@@ -120,19 +123,18 @@ impl Replica {
             verified.set_aside.push((space, entity, snapshot.hash, error.to_string()));
         }
         if !culprits.is_empty() || held.lost.is_some() || !held.loose_are_whole(self, space, entity)? {
-            self.leave_out(space, entity, held, culprits)?;
+            self.leave_out(&mut documents, space, entity, held, culprits)?;
         }
         let Ok(document) = self.build(space, entity)? else { return Ok(()) };
         verified.waiting += document.waiting_len() as u64;
         let Ok(view) = View::of(&document) else { return Ok(()) };
-        let found = self.store().find(space, entity)?;
-        let row = Bytes::from(view.encode());
-        if found.as_ref().is_none_or(|(_, found)| *found != row)
-            && let Some(collection) = found.map(|(name, _)| name).or(view.collection)
-        {
-            let mut commit = Commit::new(space, self.now_ms());
-            commit.writes.push(EntityWrite { entity, collection, changes: Vec::new(), row: Some(row) });
-            self.store().commit(commit).map_err(super::error::store_error)?;
+        let before = self.before(space, entity)?;
+        let Some(collection) = before.collection.clone() else { return Ok(()) };
+        if !before.shows(&view) {
+            let mut step = EntityStep::new(entity, collection, before, Origin::Remote);
+            step.show_document(view, document);
+            let commit = Commit::new(space, self.now_ms());
+            self.commit_entities(&mut documents, vec![step], commit).map_err(super::error::store_error)?;
             verified.rows_repaired += 1;
         }
         Ok(())
@@ -153,7 +155,7 @@ impl Replica {
             aside.into_iter().find(|aside| aside.record.hash == hash).ok_or(TakeBackError::NotThere)?;
         match aside.direction {
             Direction::FromRelay | Direction::Damaged => {}
-            Direction::Refused | Direction::Quarantined => {
+            Direction::Refused | Direction::Quarantined | Direction::OtherCollection => {
                 return Err(TakeBackError::RelaysWord(aside.reason.message));
             }
         }
@@ -169,7 +171,7 @@ impl Replica {
             return Err(TakeBackError::StillUnusable);
         }
         let mut commit = Commit::new(space, self.now_ms());
-        commit.recovered.push((entity, hash));
+        commit.steps.push(Step::Recover(entity, hash));
         self.commit(commit).map_err(super::error::store_error)?;
         Ok(())
     }
@@ -177,53 +179,51 @@ impl Replica {
     /// Sets the culprits aside in one transaction, with a view row without them.
     pub(super) fn leave_out(
         &self,
+        documents: &mut DocumentCache,
         space: SpaceId,
         entity: EntityId,
         held: Held,
         culprits: Vec<Culprit>,
     ) -> Result<(), StoreError> {
         let Held { changes: stored, is_folded, lost } = held;
-        let Some((collection, _)) = self.store().find(space, entity)? else { return Ok(()) };
+        let before = self.before(space, entity)?;
+        let Some(collection) = before.collection.clone() else { return Ok(()) };
+        let mut commit = Commit::new(space, self.now_ms());
+        let mut step = EntityStep::new(entity, collection.clone(), before, Origin::Remote);
         let out: HashSet<ChangeHash> = culprits.iter().map(|culprit| culprit.hash).collect();
         // The payload is whole and only what stands beside it is not: it is stored again as what it is.
-        let whole: Vec<NewChange> = culprits
+        let whole: Vec<(ChangeHash, Bytes)> = culprits
             .iter()
-            .filter_map(|culprit| culprit.whole_as.map(|hash| (hash, &culprit.payload)))
+            .filter_map(|culprit| culprit.whole_as.map(|hash| (hash, culprit.payload.clone())))
             .filter(|(hash, _)| out.contains(hash) || stored.iter().all(|change| change.hash != *hash))
-            .map(|(hash, payload)| NewChange {
-                kind: PayloadKind::Change,
-                hash,
-                payload: payload.clone(),
-                outbox: Outbox::Queue,
-            })
             .collect();
         let left = stored.iter().filter(|change| !out.contains(&change.hash)).map(|change| &change.payload);
-        let left: Vec<Bytes> = left.chain(whole.iter().map(|change| &change.payload)).cloned().collect();
-        let view = Document::from_changes(left).ok().and_then(|document| View::of(&document).ok());
-        let mut commit = Commit::new(space, self.now_ms());
-        commit.recovered = whole.iter().map(|change| (entity, change.hash)).collect();
-        let row = view.map(|view| Bytes::from(view.encode()));
-        commit.writes.push(EntityWrite { entity, collection: collection.clone(), changes: whole, row });
-        let quarantined = culprits
+        let left: Vec<Bytes> = left.chain(whole.iter().map(|(_, payload)| payload)).cloned().collect();
+        let document = Document::from_changes(left).ok();
+        if let Some(view) = document.as_ref().and_then(|document| View::of(document).ok()) {
+            step.show(view);
+        }
+        step.recover(whole.iter().map(|(hash, _)| *hash));
+        step.add(whole, Outbox::Queue);
+        if let Some((snapshot, error)) = lost {
+            let StoredSnapshot { hash, payload, .. } = snapshot;
+            let record = ChangeRecord { entity, collection, kind: PayloadKind::Snapshot, hash, payload };
+            let reason = Refusal { code: REFUSED_BY_INGEST, message: error.to_string() };
+            let (direction, time_ms) = (Direction::Damaged, commit.now_ms);
+            step.set_aside(SetAside { record, direction, reason, time_ms });
+        }
+        if is_folded {
+            step.unfold(stored);
+        }
+        let damaged = culprits
             .into_iter()
             .map(|culprit| (culprit.hash, Refusal { code: REFUSED_BY_INGEST, message: culprit.why }))
             .collect();
-        let (direction, released) = (Direction::Damaged, Vec::new());
-        if let Some((snapshot, error)) = lost {
-            let StoredSnapshot { hash, payload, .. } = snapshot;
-            let (kind, collection) = (PayloadKind::Snapshot, collection.clone());
-            let record = ChangeRecord { entity, collection, kind, hash, payload };
-            let reason = Refusal { code: REFUSED_BY_INGEST, message: error.to_string() };
-            commit.set_aside.push(SetAside { record, direction, reason, time_ms: commit.now_ms });
-        }
-        if is_folded {
-            commit.unfolded.push(Unfolded { entity, changes: stored });
-        }
-        commit.judged.push(Judged { entity, collection, direction, quarantined, released });
+        step.judge(Direction::Damaged, damaged, Vec::new());
         // The relay may have what is lost here: the next session compares heads and finds out.
         self.is_lossy_from_now(space);
-        commit.position = Some(Position::nowhere());
-        self.commit(commit).map_err(super::error::store_error)?;
+        commit.steps.push(Step::Position(Position::nowhere()));
+        self.commit_entities(documents, vec![step], commit).map_err(super::error::store_error)?;
         self.outbox_moved();
         Ok(())
     }

@@ -3,12 +3,12 @@
 use std::sync::PoisonError;
 
 use headwater_storage::{
-    ChangeRecord, Commit, CommitDurability, EntityWrite, Extent, NewSnapshot, PayloadKind, SpaceId,
-    StoredSnapshot,
+    ChangeRecord, Commit, CommitDurability, Extent, NewSnapshot, PayloadKind, SpaceId, Step, StoredSnapshot,
 };
 
 use super::merge::set_aside;
-use super::watch::{Origin, Patch};
+use super::step::{Before, EntityStep};
+use super::watch::Origin;
 use super::{MergeError, Merged, Replica};
 use crate::document::{Document, View};
 use crate::ingest::IngestError;
@@ -53,41 +53,29 @@ impl Replica {
                 Ok(None) => {}
                 Err(error) => {
                     seeded.is_any_lost = true;
-                    commit.set_aside.push(set_aside(record, &error, now_ms));
+                    commit.steps.push(Step::SetAside(set_aside(record, &error, now_ms)));
                 }
             }
         }
-        seeded.merged.set_aside = commit.set_aside.len() as u64;
-        for (record, document, view) in &fresh {
-            let (entity, extent) = (record.entity, Extent::default());
-            let collection = view.collection.clone().unwrap_or_else(|| record.collection.clone());
-            let snapshot = StoredSnapshot {
-                hash: record.hash,
-                changes: document.changes_len(),
-                changes_bytes: document.size_bytes() as u64,
-                payload: record.payload.clone(),
-            };
-            seeded.merged.applied += snapshot.changes;
-
-            commit.snapshots.push(NewSnapshot {
+        seeded.merged.set_aside = commit.steps.len() as u64;
+        let mut steps = Vec::with_capacity(fresh.len());
+        for (record, document, view) in fresh {
+            let ChangeRecord { entity, collection, hash, payload, .. } = record;
+            let (changes, changes_bytes) = (document.changes_len(), document.size_bytes() as u64);
+            seeded.merged.applied += changes;
+            let mut step = EntityStep::new(entity, collection.clone(), Before::default(), Origin::Remote);
+            step.fold(NewSnapshot {
                 entity,
-                collection: collection.clone(),
-                extent,
-                snapshot,
+                collection,
+                extent: Extent::default(),
+                snapshot: StoredSnapshot { hash, changes, changes_bytes, payload },
                 is_from_relay: true,
             });
-            let row = Some(view.encode().into());
-            commit.writes.push(EntityWrite { entity, collection, changes: Vec::new(), row });
+            step.show_document(view, document);
+            steps.push(step);
         }
-        if commit.writes.is_empty() && commit.set_aside.is_empty() {
-            return Ok(seeded);
-        }
-        self.commit(commit)?;
-        for (record, document, view) in fresh {
-            let collection = view.collection.clone().unwrap_or(record.collection);
-            let patch = Patch::between((space, &collection, record.entity), None, &view, Origin::Remote);
-            documents.put(space, record.entity, document);
-            self.notify(patch);
+        if !steps.is_empty() || !commit.steps.is_empty() {
+            self.commit_entities(&mut documents, steps, commit)?;
         }
         Ok(seeded)
     }

@@ -111,9 +111,7 @@ impl Replica {
         let mut held = self.held(space, entity)?;
         if held.lost.is_some() {
             let mut documents = self.inner.documents.lock().unwrap_or_else(PoisonError::into_inner);
-            drop(documents.take(space, entity));
-            let _salvaged = self.load_document(space, entity)?;
-            held = self.held(space, entity)?;
+            held = self.held_whole(&mut documents, space, entity)?;
         }
         Ok(held.changes.into_iter().map(|change| (change.hash, change.payload)).collect())
     }

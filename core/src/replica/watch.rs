@@ -1,10 +1,8 @@
 use headwater_storage::{CollectionName, EntityId, SpaceId};
 use tokio::sync::broadcast;
 
-use crate::document::View;
-use crate::model::Value;
-
-/// What one commit changed in one entity.
+/// What one commit changed in one entity. Whoever heard of every patch knows what reads answer: `kind` says what there is
+/// of the entity now, and `fields` which of its fields to read again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Patch {
@@ -16,7 +14,8 @@ pub struct Patch {
     pub entity: EntityId,
     /// What happened to it.
     pub kind: PatchKind,
-    /// The names of the top-level fields whose values changed, in order.
+    /// The names of the top-level fields that are otherwise than before, in order: all that it has where it was not there
+    /// to be read, and none where it is not any more.
     pub fields: Vec<String>,
     /// Whether it was edited here.
     pub origin: Origin,
@@ -26,59 +25,27 @@ pub struct Patch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PatchKind {
-    /// It is new here.
+    /// It is new here, or it was withdrawn and is back.
     Created,
     /// Some of its fields changed.
     Updated,
-    /// It was deleted.
+    /// It was deleted. It can be restored.
     Deleted,
     /// It was deleted and is back.
     Restored,
+    /// There is no such entity in this collection any more, and never was as far as reads can tell: the relay's verdict or
+    /// damage took away what it was made of, or the space has its id in another collection. A
+    /// [`Notice`](super::Notice) says which changes went, and why.
+    Withdrawn,
 }
 
 /// Where an edit came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// From this replica.
+    /// An edit of this replica.
     Local,
-    /// From the relay.
+    /// From elsewhere: the relay, or a look at what is damaged here.
     Remote,
-}
-
-impl Patch {
-    /// The difference between two views of an entity, if a reader can see one.
-    pub(super) fn between(
-        (space, collection, entity): (SpaceId, &CollectionName, EntityId),
-        before: Option<&View>,
-        after: &View,
-        origin: Origin,
-    ) -> Option<Patch> {
-        let before = before.filter(|view| view.exists());
-        if !after.exists() {
-            return None;
-        }
-        let kind = match before {
-            None if after.deleted.is_some() => return None,
-            None => PatchKind::Created,
-            Some(before) => match (before.deleted.is_some(), after.deleted.is_some()) {
-                (false, true) => PatchKind::Deleted,
-                (true, false) => PatchKind::Restored,
-                (true, true) => return None,
-                (false, false) => PatchKind::Updated,
-            },
-        };
-        let empty = crate::model::Map::new();
-        let old = before.map_or(&empty, |view| &view.fields);
-        let gone = old.keys().filter(|key| !after.fields.contains_key(*key));
-        let differs = |(key, value): &(&String, &Value)| old.get(*key).is_none_or(|old| old != *value);
-        let mut fields: Vec<String> =
-            gone.chain(after.fields.iter().filter(differs).map(|(key, _)| key)).cloned().collect();
-        fields.sort_unstable();
-        if kind == PatchKind::Updated && fields.is_empty() {
-            return None;
-        }
-        Some(Patch { space, collection: collection.clone(), entity, kind, fields, origin })
-    }
 }
 
 /// A stream of patches.

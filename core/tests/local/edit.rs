@@ -114,7 +114,8 @@ fn ids_are_unique_within_a_space_and_free_in_another() {
     let id = bags.insert(&bag()).unwrap().id;
     assert!(matches!(bags.insert_with_id(id, &bag()), Err(EditError::Exists(_))));
     let elsewhere = space.collection::<Bag>("archive").unwrap();
-    assert!(matches!(elsewhere.insert_with_id(id, &bag()), Err(EditError::Exists(_))));
+    let refused = elsewhere.insert_with_id(id, &bag()).unwrap_err();
+    assert_eq!(refused.to_string(), format!("entity {id} exists already, in the collection coffee_bags"));
     let other = replica.space("work").collection::<Bag>("coffee_bags").unwrap();
     other.insert_with_id(id, &bag()).unwrap();
     other.update(id, |bag| bag.name = "other".into()).unwrap();
@@ -251,7 +252,7 @@ fn an_upsert_adds_or_makes_equal() {
     bags.upsert(id, &bag()).unwrap();
     assert_eq!(bags.get(id).unwrap(), Some(bag()));
     let elsewhere = space.collection::<Bag>("lists").unwrap().upsert(id, &bag());
-    assert!(matches!(elsewhere, Err(EditError::Exists(entity)) if entity == id));
+    assert!(matches!(elsewhere, Err(EditError::OtherCollection { entity, .. }) if entity == id));
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub fn convergence(data: &[u8]) {
 fn edits(replica: &Replica, seed: u64) {
     match edit(replica, space(), &mut Random::new(seed)) {
         Ok(seen) => seen.expect("a program reads what it wrote"),
-        Err(EditError::NotFound(_) | EditError::Exists(_)) => {}
+        Err(EditError::NotFound(_) | EditError::Exists(_) | EditError::OtherCollection { .. }) => {}
         Err(EditError::Write(WriteError::CounterOverflow { .. })) => {}
         Err(error) => panic!("an edit fails: {error}"),
     }

@@ -13,7 +13,7 @@ use headwater::{ChangeHash, ConnectOptions, EntityId, Map, Notice, Replica, Valu
 use headwater_relay::admin::{self, Reply, Request};
 use headwater_storage::{
     ChangeRecord, CollectionName, Commit, Direction, EntityWrite, NewChange, NewReplica, Outbox, PayloadKind,
-    ReplicaStore,
+    ReplicaStore, Step,
 };
 
 use crate::raw::Raw;
@@ -162,7 +162,7 @@ fn with_a_harmful_edit_of_its_own(path: &Path) -> (EntityId, ChangeHash) {
     let mut commit = Commit::new(space(), 1_700_000_000_000);
     let ChangeRecord { entity, collection, kind, hash, payload } = harmful;
     let changes = vec![NewChange { kind, hash, payload, outbox: Outbox::Queue }];
-    commit.writes.push(EntityWrite { entity, collection, changes, row: None });
+    commit.steps.push(Step::Write(EntityWrite { entity, collection, changes, row: None }));
     store.commit(commit).unwrap();
     (id, hash)
 }

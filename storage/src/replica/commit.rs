@@ -1,56 +1,77 @@
-//! The one durable step of a replica: everything that belongs together, in one transaction.
+//! What one durable step of a replica is: everything that belongs together, as a list of steps in their order.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 
 use bytes::Bytes;
-use redb::{Durability, ReadableTable, Table, WriteTransaction};
 use thiserror::Error;
 
-use super::names::Names;
-use super::snapshot::snapshot_is_due;
-use super::store::outbox_seq;
-use super::tables::{self, EntityState, Waiting};
-use super::{Direction, Judged, NewSnapshot, OutboxSeq, SetAside, Unfolded};
-use crate::change::{ChangeRecord, PayloadKind, Refusal};
+use super::{Judged, NewSnapshot, OutboxSeq, SetAside, Unfolded};
+use crate::change::{PayloadKind, Refusal};
 use crate::error::StoreError;
 use crate::id::{ChangeHash, CollectionName, EntityId, SpaceId};
-use crate::layout::{change_key, entity_key, ordered_key};
+use crate::octets;
 use crate::position::Position;
 
-/// Everything that one step changes in a space. It is stored whole or not at all.
+/// Everything that changes in a space at once. It is stored whole or not at all.
 ///
 /// ```
-/// use headwater_storage::{Commit, SpaceId};
-/// let commit = Commit::new(SpaceId::from_name("home"), 1_700_000_000_000);
-/// assert!(commit.writes.is_empty());
+/// use headwater_storage::{Commit, OutboxSeq, SpaceId, Step};
+/// let mut commit = Commit::new(SpaceId::from_name("home"), 1_700_000_000_000);
+/// commit.steps.push(Step::Acknowledge(OutboxSeq::new(1)));
+/// assert_eq!(Commit::decode(&commit.encode())?, commit);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(array)]
 pub struct Commit {
     /// The space that all of it is in. A space that is not known yet is added.
+    #[n(0)]
     pub space: SpaceId,
-    /// New changes and view rows, in causal order within each entity.
-    pub writes: Vec<EntityWrite>,
-    /// What the replica knows of the feed once `writes` are in. `None` leaves it as it is.
-    pub position: Option<Position>,
-    /// Changes that the relay has acknowledged: they leave the outbox. One that already left is passed over.
-    pub acknowledged: Vec<OutboxSeq>,
-    /// Changes that the relay will never take: they leave the outbox, stay in the entity, and are listed as set aside.
-    pub refused: Vec<(OutboxSeq, Refusal)>,
-    /// Changes that are kept apart because they could not be used.
-    pub set_aside: Vec<SetAside>,
-    /// Changes that leave their entities, or come back. `writes` has the rows of those entities after it.
-    pub judged: Vec<Judged>,
-    /// Entities whose snapshot goes. That comes first.
-    pub unfolded: Vec<Unfolded>,
-    /// Snapshots that take the place of what they were made from. That comes last. One whose entity has changed in a way that makes
-    /// it wrong is passed over.
-    pub snapshots: Vec<NewSnapshot>,
-    /// Changes that were set aside as damaged, and are here again: they are not set aside any more.
-    pub recovered: Vec<(EntityId, ChangeHash)>,
+    /// What changes, one after the other: each step finds what those before it left.
+    #[n(1)]
+    pub steps: Vec<Step>,
     /// The time now, in milliseconds since 1970.
+    #[n(2)]
     pub now_ms: u64,
     /// When this has to be on the disk.
+    #[n(3)]
     pub durability: CommitDurability,
+}
+
+/// One step of a commit.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[non_exhaustive]
+pub enum Step {
+    /// An entity's snapshot goes, and its changes are rows again. Nothing of the entity comes before it: the changes
+    /// that it gives take the place of all that is stored.
+    #[n(0)]
+    Unfold(#[n(0)] Unfolded),
+    /// Changes leave an entity, or come back. A [`Step::Write`] behind it has the entity's row without them.
+    #[n(1)]
+    Judge(#[n(0)] Judged),
+    /// An entity gets changes, a row, or both.
+    #[n(2)]
+    Write(#[n(0)] EntityWrite),
+    /// The relay has acknowledged a change: it leaves the outbox. One that already left is passed over.
+    #[n(3)]
+    Acknowledge(#[n(0)] OutboxSeq),
+    /// The relay will never take a change: it leaves the outbox, stays in the entity, and is listed as set aside. One
+    /// that already left is passed over.
+    #[n(4)]
+    Refuse(#[n(0)] OutboxSeq, #[n(1)] Refusal),
+    /// A snapshot takes the place of what it was made from. One whose entity has changed in a way that makes it wrong
+    /// is passed over.
+    #[n(5)]
+    Fold(#[n(0)] NewSnapshot),
+    /// A change is kept apart, because it could not be used.
+    #[n(6)]
+    SetAside(#[n(0)] SetAside),
+    /// A change is not set aside any more: it is here again, behind a [`Step::Write`] that gave it back, say.
+    #[n(7)]
+    Recover(#[n(0)] EntityId, #[n(1)] ChangeHash),
+    /// What the replica knows of the feed once the steps before are in.
+    #[n(8)]
+    Position(#[n(0)] Position),
 }
 
 impl Commit {
@@ -58,65 +79,104 @@ impl Commit {
     ///
     /// Committed as it is, it makes every earlier [`CommitDurability::Deferred`] commit durable.
     pub fn new(space: SpaceId, now_ms: u64) -> Self {
-        Self {
-            space,
-            writes: Vec::new(),
-            position: None,
-            acknowledged: Vec::new(),
-            refused: Vec::new(),
-            set_aside: Vec::new(),
-            judged: Vec::new(),
-            unfolded: Vec::new(),
-            snapshots: Vec::new(),
-            recovered: Vec::new(),
-            now_ms,
-            durability: CommitDurability::Immediate,
+        Self { space, steps: Vec::new(), now_ms, durability: CommitDurability::Immediate }
+    }
+
+    /// Whether its steps can be taken in their order.
+    pub(super) fn check(&self) -> Result<(), CommitError> {
+        let mut written = HashSet::new();
+        for step in &self.steps {
+            match step {
+                Step::Unfold(Unfolded { entity, .. }) if written.contains(entity) => {
+                    return Err(CommitError::UnfoldsTooLate(*entity));
+                }
+                Step::Position(Position { cursor: Some(cursor), .. })
+                    if cursor.len() > Position::CURSOR_LEN_MAX =>
+                {
+                    return Err(CommitError::CursorTooLong { len: cursor.len() });
+                }
+                Step::Unfold(Unfolded { entity, .. })
+                | Step::Judge(Judged { entity, .. })
+                | Step::Write(EntityWrite { entity, .. })
+                | Step::Fold(NewSnapshot { entity, .. }) => {
+                    written.insert(*entity);
+                }
+                _ => {}
+            }
         }
+        Ok(())
+    }
+
+    /// Whether it has to be on the disk at once, whatever it asks for: nobody would tell it again.
+    pub(super) fn must_last(&self) -> bool {
+        self.steps.iter().any(|step| match step {
+            Step::Write(write) => write.changes.iter().any(|change| change.outbox == Outbox::Queue),
+            Step::Unfold(_) | Step::Judge(_) | Step::Refuse(..) | Step::SetAside(_) => true,
+            Step::Acknowledge(_) | Step::Fold(_) | Step::Recover(..) | Step::Position(_) => false,
+        })
     }
 }
 
 /// New changes of one entity, and its view row after them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(array)]
 pub struct EntityWrite {
     /// The entity.
+    #[n(0)]
     pub entity: EntityId,
     /// Its collection. When a row is given and the entity was in another collection, it moves.
+    #[n(1)]
     pub collection: CollectionName,
     /// The changes to add after those that are stored. The store does not look for duplicates.
+    #[n(2)]
     pub changes: Vec<NewChange>,
     /// The view row that replaces the old one. `None` keeps the old one.
+    #[n(3)]
+    #[cbor(with = "octets::optional")]
     pub row: Option<Bytes>,
 }
 
 /// A change that is not stored yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(array)]
 pub struct NewChange {
     /// What `payload` is.
+    #[n(0)]
     pub kind: PayloadKind,
     /// The hash of the change.
+    #[n(1)]
     pub hash: ChangeHash,
     /// The bytes.
+    #[n(2)]
+    #[cbor(with = "octets")]
     pub payload: Bytes,
     /// Whether the relay still has to get it.
+    #[n(3)]
     pub outbox: Outbox,
 }
 
 /// Whether a new change goes into the outbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(index_only)]
 pub enum Outbox {
     /// Made here: the relay has to get it.
+    #[n(0)]
     Queue,
     /// Came from the relay.
+    #[n(1)]
     Skip,
 }
 
 /// When a commit has to be on the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(index_only)]
 pub enum CommitDurability {
     /// When [`ReplicaStore::commit`](super::ReplicaStore::commit) returns.
+    #[n(0)]
     Immediate,
     /// With the next immediate commit. A crash before that undoes it as a whole, so it suits what the relay would tell again:
     /// acknowledgements. A commit that queues, refuses or sets aside anything is made immediate all the same.
+    #[n(1)]
     Deferred,
 }
 
@@ -141,326 +201,11 @@ pub enum CommitError {
         /// The length of the cursor, in bytes.
         len: usize,
     },
+    /// An entity's snapshot was to go after something else of the entity was written, which would be lost with it. Put
+    /// [`Step::Unfold`] first.
+    #[error("the snapshot of entity {0} is to go after other steps of the entity")]
+    UnfoldsTooLate(EntityId),
     /// The store failed; see there for what to do.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// What the names in memory have to learn once the transaction is committed.
-pub(super) struct Staged {
-    pub(super) space: (SpaceId, u32),
-    /// name -> collection number, of the collections that are new.
-    pub(super) collections: Vec<(CollectionName, u32)>,
-    pub(super) outbox: Vec<OutboxSeq>,
-    pub(super) outbox_left: u64,
-    pub(super) folded: Vec<EntityId>,
-    pub(super) due: Vec<(EntityId, u64)>,
-}
-
-impl Staged {
-    /// How many changes wait in the outbox after this, if `before` did before it.
-    pub(super) fn waiting_after(&self, before: u64) -> u64 {
-        before.saturating_add(self.outbox.len() as u64).saturating_sub(self.outbox_left)
-    }
-}
-
-/// Writes `commit` into `txn`. The caller holds the writer lock, so `names` is what the file says.
-pub(super) fn write(txn: &WriteTransaction, names: &Names, commit: &Commit) -> Result<Staged, StoreError> {
-    let known = names.space(commit.space);
-    let number = match known {
-        Some(space) => space.number,
-        None => names.next_space().ok_or(StoreError::Exhausted)?,
-    };
-    let mut step = Step {
-        names,
-        number,
-        rows_delta: BTreeMap::new(),
-        staged: Staged {
-            space: (commit.space, number),
-            collections: Vec::new(),
-            outbox: Vec::new(),
-            outbox_left: 0,
-            folded: Vec::new(),
-            due: Vec::new(),
-        },
-    };
-    if known.is_none() || commit.position.is_some() {
-        let position = commit.position.clone().unwrap_or_default();
-        let value = tables::space_value(number, &position);
-        txn.open_table(tables::SPACES)?.insert(commit.space.as_bytes(), value.as_slice())?;
-    }
-    for unfolded in &commit.unfolded {
-        step.unfold(txn, unfolded)?;
-    }
-    for judged in &commit.judged {
-        step.judge(txn, judged, commit.now_ms)?;
-    }
-    if !commit.writes.is_empty() {
-        step.write_entities(txn, &commit.writes, commit.now_ms)?;
-    }
-    if !commit.acknowledged.is_empty() || !commit.refused.is_empty() {
-        step.leave_outbox(txn, commit)?;
-    }
-    for new in &commit.snapshots {
-        if step.fold(txn, new, commit.now_ms)? {
-            step.staged.folded.push(new.entity);
-        }
-    }
-    if !commit.set_aside.is_empty() {
-        let mut table = txn.open_table(tables::SET_ASIDE)?;
-        for row in &commit.set_aside {
-            put_aside(&mut table, number, row)?;
-        }
-    }
-    if !commit.recovered.is_empty() {
-        let mut table = txn.open_table(tables::SET_ASIDE)?;
-        for (entity, hash) in &commit.recovered {
-            table.remove(&change_key(number, *entity, *hash))?;
-        }
-    }
-    step.write_collections(txn)?;
-    if !step.staged.outbox.is_empty() || step.staged.outbox_left > 0 {
-        let waiting = step.staged.waiting_after(known.map_or(0, |space| space.outbox_len));
-        let mut outbox = txn.open_table(tables::OUTBOX)?;
-        outbox.insert(&ordered_key(number, 0), &tables::counter_value(waiting))?;
-    }
-    Ok(step.staged)
-}
-
-/// How durable `commit` has to be, whatever it asks for.
-pub(super) fn durability(commit: &Commit) -> Durability {
-    let queues =
-        commit.writes.iter().any(|write| write.changes.iter().any(|change| change.outbox == Outbox::Queue));
-    let must_last = queues
-        || !commit.refused.is_empty()
-        || !commit.set_aside.is_empty()
-        || !commit.judged.is_empty()
-        || !commit.unfolded.is_empty();
-    match commit.durability {
-        _ if cfg!(bug = "write-not-durable") => Durability::None,
-        CommitDurability::Deferred if !must_last => Durability::None,
-        _ => Durability::Immediate,
-    }
-}
-
-pub(super) struct Step<'a> {
-    names: &'a Names,
-    number: u32,
-    staged: Staged,
-    /// collection number -> (its name, how many rows it gained or lost).
-    rows_delta: BTreeMap<u32, (CollectionName, i64)>,
-}
-
-impl Step<'_> {
-    fn write_entities(
-        &mut self,
-        txn: &WriteTransaction,
-        writes: &[EntityWrite],
-        now_ms: u64,
-    ) -> Result<(), StoreError> {
-        let mut entities = txn.open_table(tables::ENTITIES)?;
-        let mut changes = txn.open_table(tables::CHANGES)?;
-        let mut rows = txn.open_table(tables::ROWS)?;
-        let mut waiting = Vec::new();
-        for write in writes {
-            let collection = self.collection(&write.collection)?;
-            let key = entity_key(self.number, write.entity);
-            let stored = entities.get(&key)?.map(|value| EntityState::parse(value.value())).transpose()?;
-            let mut state = stored.unwrap_or(EntityState::new(collection));
-            for change in &write.changes {
-                let value = tables::change_value(change.kind, change.hash, &change.payload);
-                changes.insert(&tables::numbered_key(key, state.next), value.as_slice())?;
-                match change.outbox {
-                    Outbox::Queue => {
-                        waiting.push(Waiting { entity: write.entity, number: state.next, collection });
-                        state.waiting = state.waiting.saturating_add(1);
-                    }
-                    Outbox::Skip => state.synced_ms = now_ms,
-                }
-                state.next = state.next.checked_add(1).ok_or(StoreError::Exhausted)?;
-                state.tail_bytes = state.tail_bytes.saturating_add(change.payload.len() as u64);
-            }
-            let behind = u64::from(state.next.saturating_sub(state.base));
-            let is_due = snapshot_is_due(behind, state.tail_bytes, state.snapshot_bytes);
-            if !write.changes.is_empty() && is_due {
-                self.staged.due.push((write.entity, state.tail_bytes));
-            }
-            let is_stale = cfg!(bug = "row-not-replaced") && stored.is_some();
-            if let Some(row) = write.row.as_ref().filter(|_| !is_stale) {
-                if state.collection != collection {
-                    self.remove_row(&mut rows, state.collection, write.entity)?;
-                    state.collection = collection;
-                }
-                let old = rows.insert(&entity_key(collection, write.entity), row.as_ref())?;
-                if old.is_none() {
-                    self.count(collection, &write.collection, 1);
-                }
-            }
-            if stored != Some(state) {
-                entities.insert(&key, &state.value())?;
-            }
-        }
-        if !waiting.is_empty() {
-            self.queue(txn, &waiting)?;
-        }
-        Ok(())
-    }
-
-    fn remove_row(
-        &mut self,
-        rows: &mut Table<'_, &'static [u8; 20], &'static [u8]>,
-        collection: u32,
-        entity: EntityId,
-    ) -> Result<(), StoreError> {
-        if rows.remove(&entity_key(collection, entity))?.is_some() {
-            let name = self.name(collection).ok_or_else(|| StoreError::corrupt("a row of entities_v1"))?;
-            self.count(collection, &name, -1);
-        }
-        Ok(())
-    }
-
-    fn queue(&mut self, txn: &WriteTransaction, waiting: &[Waiting]) -> Result<(), StoreError> {
-        let mut outbox = txn.open_table(tables::OUTBOX)?;
-        let mut last = outbox
-            .get(&tables::OUTBOX_COUNTER)?
-            .map_or(Ok(0), |value| tables::parse_counter(value.value()))?;
-        if cfg!(bug = "outbox-places-reused") {
-            let (first, end) = (ordered_key(self.number, 1), ordered_key(self.number, u64::MAX));
-            let newest = outbox.range::<&[u8; 12]>(&first..=&end)?.next_back().transpose()?;
-            last = newest.map_or(0, |(key, _)| outbox_seq(key.value()).get());
-        }
-        for entry in waiting {
-            last = last.checked_add(1).ok_or(StoreError::Exhausted)?;
-            outbox.insert(&ordered_key(self.number, last), &entry.value())?;
-            self.staged.outbox.push(OutboxSeq::new(last));
-        }
-        outbox.insert(&tables::OUTBOX_COUNTER, &tables::counter_value(last))?;
-        Ok(())
-    }
-
-    fn leave_outbox(&mut self, txn: &WriteTransaction, commit: &Commit) -> Result<(), StoreError> {
-        let mut outbox = txn.open_table(tables::OUTBOX)?;
-        let mut entities = txn.open_table(tables::ENTITIES)?;
-        let mut changes = txn.open_table(tables::CHANGES)?;
-        let mut leave = |seq: OutboxSeq, synced_ms: Option<u64>| {
-            let key = ordered_key(self.number, seq.get());
-            let removed = outbox.remove(&key)?.map(|value| Waiting::parse(value.value())).transpose()?;
-            let Some(waiting) = removed else { return Ok::<_, StoreError>(None) };
-            self.staged.outbox_left += 1;
-            let key = entity_key(self.number, waiting.entity);
-            let state = entities.get(&key)?.map(|value| EntityState::parse(value.value())).transpose()?;
-            if let Some(mut state) = state {
-                state.waiting = state.waiting.saturating_sub(1);
-                state.synced_ms = synced_ms.unwrap_or(state.synced_ms);
-                entities.insert(&key, &state.value())?;
-                if synced_ms.is_some() && waiting.number < state.base {
-                    // The snapshot stands for it, and only the outbox still needed it.
-                    changes.remove(&tables::numbered_key(key, waiting.number))?;
-                }
-            }
-            Ok(Some(waiting))
-        };
-        for seq in &commit.acknowledged {
-            leave(*seq, Some(commit.now_ms))?;
-        }
-        if commit.refused.is_empty() {
-            return Ok(());
-        }
-        let mut refused = Vec::with_capacity(commit.refused.len());
-        for (seq, reason) in &commit.refused {
-            refused.extend(leave(*seq, None)?.map(|waiting| (waiting, reason)));
-        }
-        let mut set_aside = txn.open_table(tables::SET_ASIDE)?;
-        for (waiting, reason) in refused {
-            let (record, is_covered) = self.record(&changes, &entities, &waiting)?;
-            let row = SetAside {
-                record,
-                direction: Direction::Refused,
-                reason: reason.clone(),
-                time_ms: commit.now_ms,
-            };
-            put_aside(&mut set_aside, self.number, &row)?;
-            if is_covered {
-                let key = entity_key(self.number, waiting.entity);
-                changes.remove(&tables::numbered_key(key, waiting.number))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The change that waited, and whether the entity's snapshot stands for it.
-    fn record(
-        &self,
-        changes: &impl ReadableTable<&'static [u8; 24], &'static [u8]>,
-        entities: &impl ReadableTable<&'static [u8; 20], &'static [u8; 40]>,
-        waiting: &Waiting,
-    ) -> Result<(ChangeRecord, bool), StoreError> {
-        let damaged = || StoreError::corrupt("a row of outbox_v1");
-        let entity = entity_key(self.number, waiting.entity);
-        let base = entities.get(&entity)?.map(|value| EntityState::parse(value.value())).transpose()?;
-        let key = tables::numbered_key(entity, waiting.number);
-        let stored = tables::parse_change(changes.get(&key)?.ok_or_else(damaged)?.value())?;
-        let collection = self.name(waiting.collection).ok_or_else(damaged)?;
-        let is_covered = base.is_some_and(|state| waiting.number < state.base);
-        Ok((stored.into_record(waiting.entity, collection), is_covered))
-    }
-
-    pub(super) fn number(&self) -> u32 {
-        self.number
-    }
-
-    pub(super) fn left_outbox(&mut self, count: u64) {
-        self.staged.outbox_left += count;
-    }
-
-    /// The number of a collection of this space; a new one if it has none.
-    pub(super) fn collection(&mut self, name: &CollectionName) -> Result<u32, StoreError> {
-        if let Some(number) = self.names.collection(self.number, name) {
-            return Ok(number);
-        }
-        if let Some((_, number)) = self.staged.collections.iter().find(|(staged, _)| staged == name) {
-            return Ok(*number);
-        }
-        let number =
-            self.names.next_collection(self.staged.collections.len()).ok_or(StoreError::Exhausted)?;
-        self.staged.collections.push((name.clone(), number));
-        self.count(number, name, 0);
-        Ok(number)
-    }
-
-    fn name(&self, collection: u32) -> Option<CollectionName> {
-        let staged = self.staged.collections.iter().find(|(_, number)| *number == collection);
-        staged.map(|(name, _)| name.clone()).or_else(|| self.names.collection_name(collection))
-    }
-
-    fn count(&mut self, collection: u32, name: &CollectionName, rows: i64) {
-        self.rows_delta.entry(collection).or_insert_with(|| (name.clone(), 0)).1 += rows;
-    }
-
-    fn write_collections(&self, txn: &WriteTransaction) -> Result<(), StoreError> {
-        if self.rows_delta.is_empty() {
-            return Ok(());
-        }
-        let mut table = txn.open_table(tables::COLLECTIONS)?;
-        for (number, (name, delta)) in &self.rows_delta {
-            let key = tables::collection_key(self.number, name);
-            let rows = match table.get(key.as_slice())? {
-                Some(value) => tables::parse_collection(value.value())?.1,
-                None => 0,
-            };
-            let rows = rows.saturating_add_signed(*delta);
-            table.insert(key.as_slice(), &tables::collection_value(*number, rows))?;
-        }
-        Ok(())
-    }
-}
-
-pub(super) fn put_aside(
-    table: &mut Table<'_, &'static [u8; 52], &'static [u8]>,
-    number: u32,
-    row: &SetAside,
-) -> Result<(), StoreError> {
-    let key = change_key(number, row.record.entity, row.record.hash);
-    table.insert(&key, tables::set_aside_value(row).as_slice())?;
-    Ok(())
 }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use redb::{ReadableTable, WriteTransaction};
 
-use super::commit::{Step, put_aside};
 use super::tables::{self, EntityState, Waiting};
+use super::write::{Writer, put_aside};
 use super::{Direction, SetAside, StoredChange};
 use crate::change::{ChangeRecord, PayloadKind, Refusal};
 use crate::error::StoreError;
@@ -13,29 +13,30 @@ use crate::id::{ChangeHash, CollectionName, EntityId};
 use crate::layout::{change_key, entity_key, ordered_key};
 
 /// Changes of one entity that are left out, or taken in again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(array)]
 pub struct Judged {
     /// The entity.
+    #[n(0)]
     pub entity: EntityId,
     /// Its collection.
+    #[n(1)]
     pub collection: CollectionName,
     /// As what the changes that leave are set aside.
+    #[n(2)]
     pub direction: Direction,
     /// The changes that leave the entity, and the outbox, and are set aside. Those that are not here are remembered, so that they
     /// stay out when they come.
+    #[n(3)]
     pub quarantined: Vec<(ChangeHash, Refusal)>,
     /// The changes that come back. Those that were not set aside are passed over.
+    #[n(4)]
     pub released: Vec<ChangeHash>,
 }
 
-impl Step<'_> {
-    pub(super) fn judge(
-        &mut self,
-        txn: &WriteTransaction,
-        judged: &Judged,
-        now_ms: u64,
-    ) -> Result<(), StoreError> {
-        let number = self.number();
+impl Writer<'_> {
+    pub(super) fn judge(&mut self, txn: &WriteTransaction, judged: &Judged) -> Result<(), StoreError> {
+        let (number, now_ms) = (self.number(), self.now_ms());
         let key = entity_key(number, judged.entity);
         let mut entities = txn.open_table(tables::ENTITIES)?;
         let mut changes = txn.open_table(tables::CHANGES)?;

@@ -1,27 +1,34 @@
 //! The replica store: what one device keeps of its spaces, in one redb file.
 //!
 //! Reads see the last commit and never wait for a writer. Every write is one [`Commit`]: changes, view rows, outbox and
-//! position of a space go in together, so no crash can part them.
+//! position of a space go in together, so no crash can part them. `commit` says what one is, `encoding` is it as bytes, and
+//! `write` takes its steps.
 
 mod commit;
+mod encoding;
 mod judge;
 mod names;
 mod snapshot;
 mod store;
 mod tables;
+mod write;
 
 use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
 
-pub use self::commit::{Commit, CommitDurability, CommitError, Committed, EntityWrite, NewChange, Outbox};
+pub use self::commit::{
+    Commit, CommitDurability, CommitError, Committed, EntityWrite, NewChange, Outbox, Step,
+};
+pub use self::encoding::CommitDecodeError;
 pub use self::judge::Judged;
 pub use self::snapshot::{Extent, NewSnapshot, StoredEntity, StoredSnapshot, Unfolded, snapshot_is_due};
 pub use self::store::ReplicaStore;
 
 use crate::change::{ChangeRecord, PayloadKind, Refusal};
 use crate::id::{ChangeHash, CollectionName, DeviceId, EntityId};
+use crate::octets;
 
 /// What a replica file gets when it is created. An existing file keeps what it has.
 ///
@@ -44,8 +51,11 @@ pub struct NewReplica {
 /// use headwater_storage::OutboxSeq;
 /// assert!(OutboxSeq::ZERO < OutboxSeq::new(1));
 /// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OutboxSeq(u64);
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, minicbor::Encode, minicbor::Decode,
+)]
+#[cbor(transparent)]
+pub struct OutboxSeq(#[n(0)] u64);
 
 impl OutboxSeq {
     /// Before the first.
@@ -77,13 +87,18 @@ impl FromStr for OutboxSeq {
 }
 
 /// A stored change of an entity that the caller already knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(array)]
 pub struct StoredChange {
     /// What `payload` is.
+    #[n(0)]
     pub kind: PayloadKind,
     /// The hash of the change.
+    #[n(1)]
     pub hash: ChangeHash,
     /// The bytes.
+    #[n(2)]
+    #[cbor(with = "octets")]
     pub payload: Bytes,
 }
 
@@ -112,27 +127,63 @@ pub struct OutboxEntry {
 }
 
 /// Who did not want a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(index_only)]
 pub enum Direction {
     /// It came from the relay, and this replica could not use it.
+    #[n(0)]
     FromRelay,
     /// It was made here, and the relay refused it.
+    #[n(1)]
     Refused,
     /// The relay's verdict is that everybody leaves it out.
+    #[n(2)]
     Quarantined,
     /// It does not load any more. A whole copy from the relay takes its place.
+    #[n(3)]
     Damaged,
+    /// The feed has an entity with its id in another collection. The change can be made again under a new id.
+    #[n(4)]
+    OtherCollection,
+}
+
+impl Direction {
+    fn code(self) -> u8 {
+        match self {
+            Direction::FromRelay => 0,
+            Direction::Refused => 1,
+            Direction::Quarantined => 2,
+            Direction::Damaged => 3,
+            Direction::OtherCollection => 4,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            0 => Direction::FromRelay,
+            1 => Direction::Refused,
+            2 => Direction::Quarantined,
+            3 => Direction::Damaged,
+            4 => Direction::OtherCollection,
+            _ => return None,
+        })
+    }
 }
 
 /// A change that is kept apart, with the reason. Its bytes are never thrown away.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(array)]
 pub struct SetAside {
     /// The change.
+    #[n(0)]
     pub record: ChangeRecord,
     /// Who did not want it.
+    #[n(1)]
     pub direction: Direction,
     /// Why.
+    #[n(2)]
     pub reason: Refusal,
     /// When, in milliseconds since 1970.
+    #[n(3)]
     pub time_ms: u64,
 }

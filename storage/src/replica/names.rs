@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use redb::{ReadTransaction, ReadableTable};
 
-use super::commit::Staged;
 use super::tables;
+use super::write::Staged;
 use crate::error::StoreError;
 use crate::id::{CollectionName, SpaceId};
 use crate::layout::{Fields, ordered_key};

@@ -8,12 +8,13 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
-use super::commit::Step;
 use super::tables::{self, EntityState, Waiting};
+use super::write::Writer;
 use super::{OutboxSeq, StoredChange};
 use crate::error::StoreError;
 use crate::id::{ChangeHash, CollectionName, EntityId};
 use crate::layout::{entity_key, ordered_key};
+use crate::octets;
 
 const DUE_BYTES_MIN: u64 = 16 * 1024;
 const DUE_CHANGES_MIN: u64 = 32;
@@ -46,15 +47,21 @@ pub fn snapshot_is_due(changes: u64, changes_bytes: u64, snapshot_bytes: u64) ->
 /// };
 /// assert!((snapshot.payload.len() as u64) < snapshot.changes_bytes);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(array)]
 pub struct StoredSnapshot {
     /// The hash of the chunk.
+    #[n(0)]
     pub hash: ChangeHash,
     /// How many changes it stands for.
+    #[n(1)]
     pub changes: u64,
     /// How many bytes their payloads had.
+    #[n(2)]
     pub changes_bytes: u64,
     /// The chunk.
+    #[n(3)]
+    #[cbor(with = "octets")]
     pub payload: Bytes,
 }
 
@@ -70,39 +77,53 @@ pub struct StoredEntity {
 }
 
 /// Which rows of an entity a snapshot was made from. It takes their place only if they are still what they were then.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(array)]
 pub struct Extent {
     /// The number of the first change behind the snapshot.
+    #[n(0)]
     from: u32,
     /// The number of the next change.
+    #[n(1)]
     to: u32,
     /// How many there are in between.
-    rows: usize,
+    #[n(2)]
+    rows: u64,
     /// Those of them that wait for the relay. Only read by [`ReplicaStore::foldable`](super::ReplicaStore::foldable).
+    #[n(3)]
     waiting: Vec<(OutboxSeq, u32)>,
 }
 
 /// A snapshot to store, in place of an older one and of the changes that it stands for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(array)]
 pub struct NewSnapshot {
     /// The entity.
+    #[n(0)]
     pub entity: EntityId,
     /// Its collection, if it is not here yet.
+    #[n(1)]
     pub collection: CollectionName,
     /// What it was made from. The default for one that came from elsewhere, of an entity that is not here yet.
+    #[n(2)]
     pub extent: Extent,
     /// The snapshot.
+    #[n(3)]
     pub snapshot: StoredSnapshot,
     /// Whether the entity is now in step with the relay, because it came from there.
+    #[n(4)]
     pub is_from_relay: bool,
 }
 
 /// An entity whose snapshot goes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(array)]
 pub struct Unfolded {
     /// The entity.
+    #[n(0)]
     pub entity: EntityId,
     /// All changes that it is to have, in causal order. One that waits for the relay and is not among them leaves the outbox.
+    #[n(1)]
     pub changes: Vec<StoredChange>,
 }
 
@@ -115,7 +136,7 @@ pub(super) fn read(txn: &ReadTransaction, space: u32, entity: EntityId) -> Resul
     let snapshot = txn.open_table(tables::SNAPSHOTS)?.get(&key)?;
     let snapshot = snapshot.map(|value| tables::parse_snapshot(value.value())).transpose()?;
     let changes = rows(&txn.open_table(tables::CHANGES)?, key, state.base..u32::MAX)?;
-    let extent = Extent { from: state.base, to: state.next, rows: changes.len(), waiting: Vec::new() };
+    let extent = Extent { from: state.base, to: state.next, rows: changes.len() as u64, waiting: Vec::new() };
     Ok(StoredEntity { snapshot, changes: changes.into_iter().map(|(_, change)| change).collect(), extent })
 }
 
@@ -145,14 +166,9 @@ pub(super) fn loose(
     Ok(rows.into_iter().map(|(_, change)| change).collect())
 }
 
-impl Step<'_> {
+impl Writer<'_> {
     /// Stores a snapshot, unless its entity's rows have changed since. Says whether it did.
-    pub(super) fn fold(
-        &mut self,
-        txn: &WriteTransaction,
-        new: &NewSnapshot,
-        now_ms: u64,
-    ) -> Result<bool, StoreError> {
+    pub(super) fn fold(&mut self, txn: &WriteTransaction, new: &NewSnapshot) -> Result<bool, StoreError> {
         let NewSnapshot { entity, collection, extent, snapshot, is_from_relay } = new;
         let number = self.number();
         let key = entity_key(number, *entity);
@@ -163,7 +179,7 @@ impl Step<'_> {
             None => EntityState::new(self.collection(collection)?),
         };
         let replaced = rows(&changes, key, extent.from..extent.to)?;
-        if state.base != extent.from || state.next < extent.to || replaced.len() != extent.rows {
+        if state.base != extent.from || state.next < extent.to || replaced.len() as u64 != extent.rows {
             return Ok(false);
         }
         let outbox = txn.open_table(tables::OUTBOX)?;
@@ -181,7 +197,7 @@ impl Step<'_> {
             }
         }
         if *is_from_relay {
-            state.synced_ms = now_ms;
+            state.synced_ms = self.now_ms();
         }
         state.base = extent.to;
         state.tail_bytes = left_bytes;

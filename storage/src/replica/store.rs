@@ -13,7 +13,7 @@ use super::names::Names;
 use super::tables::{self, EntityState, Waiting};
 use super::{
     Commit, CommitError, Committed, EntitySync, NewReplica, OutboxEntry, OutboxSeq, SetAside, StoredChange,
-    StoredEntity, commit, snapshot,
+    StoredEntity, snapshot, write,
 };
 use crate::error::StoreError;
 use crate::file::{Format, META, NewFile, OpenError, StoreFile, Written, unusable};
@@ -31,7 +31,7 @@ const FORMAT: Format = Format { name: "headwater replica", version: 1, cache_byt
 /// ```
 /// use headwater_storage::{
 ///     Bytes, ChangeHash, CollectionName, Commit, DeviceId, EntityId, EntityWrite, NewChange, NewReplica, Outbox, OutboxSeq,
-///     PayloadKind, ReplicaStore, SpaceId,
+///     PayloadKind, ReplicaStore, SpaceId, Step,
 /// };
 /// let directory = tempfile::tempdir()?;
 /// let new = NewReplica { device: DeviceId::from_bytes([1; 16]), created_ms: 0 };
@@ -41,7 +41,7 @@ const FORMAT: Format = Format { name: "headwater replica", version: 1, cache_byt
 /// let bags = CollectionName::new("coffee_bags")?;
 /// let entity = EntityId::from_bytes([2; 16]);
 /// let mut commit = Commit::new(space, 0);
-/// commit.writes.push(EntityWrite {
+/// commit.steps.push(Step::Write(EntityWrite {
 ///     entity,
 ///     collection: bags.clone(),
 ///     changes: vec![NewChange {
@@ -51,7 +51,7 @@ const FORMAT: Format = Format { name: "headwater replica", version: 1, cache_byt
 ///         outbox: Outbox::Queue,
 ///     }],
 ///     row: Some(Bytes::from_static(b"row")),
-/// });
+/// }));
 /// let committed = store.commit(commit)?;
 ///
 /// assert_eq!(store.row(space, &bags, entity)?.as_deref(), Some(&b"row"[..]));
@@ -160,21 +160,19 @@ impl ReplicaStore {
         })
     }
 
-    /// The collection and view row of an entity, whichever collection it is in.
+    /// The collection of an entity, whichever it is in, and its view row, if it has one. `None` if it is not here.
     pub fn find(
         &self,
         space: SpaceId,
         entity: EntityId,
-    ) -> Result<Option<(CollectionName, Bytes)>, StoreError> {
+    ) -> Result<Option<(CollectionName, Option<Bytes>)>, StoreError> {
         let Some(space) = self.names().space(space) else { return Ok(None) };
         self.inner.file.read(|txn| {
             let entities = txn.open_table(tables::ENTITIES)?;
             let Some(value) = entities.get(&entity_key(space.number, entity))? else { return Ok(None) };
             let number = EntityState::parse(value.value())?.collection;
-            let Some(row) = txn.open_table(tables::ROWS)?.get(&entity_key(number, entity))? else {
-                return Ok(None);
-            };
-            Ok(Some((self.name(number)?, Bytes::copy_from_slice(row.value()))))
+            let row = txn.open_table(tables::ROWS)?.get(&entity_key(number, entity))?;
+            Ok(Some((self.name(number)?, row.map(|row| Bytes::copy_from_slice(row.value())))))
         })
     }
 
@@ -260,7 +258,7 @@ impl ReplicaStore {
     ///
     /// ```
     /// # use headwater_storage::{Bytes, ChangeHash, CollectionName, Commit, DeviceId, EntityId, EntityWrite, InMemoryBackend};
-    /// # use headwater_storage::{NewChange, NewReplica, NewSnapshot, Outbox, PayloadKind, ReplicaStore, SpaceId, StoredSnapshot};
+    /// # use headwater_storage::{NewChange, NewReplica, NewSnapshot, Outbox, PayloadKind, ReplicaStore, SpaceId, Step, StoredSnapshot};
     /// # let new = NewReplica { device: DeviceId::from_bytes([1; 16]), created_ms: 0 };
     /// # let store = ReplicaStore::open_backend(InMemoryBackend::new(), new)?;
     /// # let (space, entity) = (SpaceId::from_name("home"), EntityId::from_bytes([2; 16]));
@@ -269,14 +267,16 @@ impl ReplicaStore {
     /// # let change = NewChange { kind, hash, payload: Bytes::from_static(b"change"), outbox: Outbox::Skip };
     /// # let mut commit = Commit::new(space, 0);
     /// # let row = Some(Bytes::from_static(b"row"));
-    /// # commit.writes.push(EntityWrite { entity, collection: collection.clone(), changes: vec![change], row });
+    /// # let write = EntityWrite { entity, collection: collection.clone(), changes: vec![change], row };
+    /// # commit.steps.push(Step::Write(write));
     /// # store.commit(commit)?;
     /// let extent = store.foldable(space, entity)?.extent;
     /// let payload = Bytes::from_static(b"a document with all changes");
     /// let snapshot =
     ///     StoredSnapshot { hash: ChangeHash::from_bytes([4; 32]), changes: 1, changes_bytes: 6, payload };
     /// let mut commit = Commit::new(space, 0);
-    /// commit.snapshots.push(NewSnapshot { entity, collection, extent, snapshot: snapshot.clone(), is_from_relay: false });
+    /// let new = NewSnapshot { entity, collection, extent, snapshot: snapshot.clone(), is_from_relay: false };
+    /// commit.steps.push(Step::Fold(new));
     /// assert_eq!(store.commit(commit)?.folded, [entity]);
     ///
     /// let stored = store.entity(space, entity)?;
@@ -309,13 +309,10 @@ impl ReplicaStore {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
-        let cursor = commit.position.as_ref().and_then(|position| position.cursor.as_ref());
-        if let Some(len) = cursor.map(Bytes::len).filter(|len| *len > Position::CURSOR_LEN_MAX) {
-            return Err(CommitError::CursorTooLong { len });
-        }
+        commit.check()?;
         let _writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let staged = self.inner.file.write(commit::durability(&commit), |txn| {
-            let staged = commit::write(txn, &self.names(), &commit)?;
+        let staged = self.inner.file.write(write::durability(&commit), |txn| {
+            let staged = write::write(txn, &self.names(), &commit)?;
             // Before the rows can be seen, so that no reader meets a number that has no name yet. Should the commit fail,
             // the store is poisoned and the names no longer matter.
             self.inner.names.write().unwrap_or_else(PoisonError::into_inner).learn(&staged);

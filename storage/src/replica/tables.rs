@@ -63,7 +63,7 @@ pub(super) const OUTBOX_COUNTER: [u8; 12] = [0; 12];
 
 // set_aside_v1: changes that could not be used, each with its reason.
 //   key:   space number u32 | entity 16 | hash 32
-//   value: direction u8 (0 from the relay, 1 refused by the relay, 2 in quarantine, 3 damaged) | reason code u16 | time u64, milliseconds since 1970
+//   value: direction u8 (0 from the relay, 1 refused by the relay, 2 in quarantine, 3 damaged, 4 in another collection) | reason code u16 | time u64, milliseconds since 1970
 //          | kind u8 | name length u8, collection name | reason length u32, reason text | payload, to the end
 pub(super) const SET_ASIDE: TableDefinition<&[u8; 52], &[u8]> = TableDefinition::new("set_aside_v1");
 
@@ -268,12 +268,7 @@ pub(super) fn parse_counter(value: &[u8; 24]) -> Result<u64, StoreError> {
 pub(super) fn set_aside_value(row: &SetAside) -> Vec<u8> {
     let record = &row.record;
     let mut value = Vec::with_capacity(64 + row.reason.message.len() + record.payload.len());
-    value.push(match row.direction {
-        Direction::FromRelay => 0,
-        Direction::Refused => 1,
-        Direction::Quarantined => 2,
-        Direction::Damaged => 3,
-    });
+    value.push(row.direction.code());
     value.extend_from_slice(&row.reason.code.to_be_bytes());
     value.extend_from_slice(&row.time_ms.to_be_bytes());
     value.push(record.kind.code());
@@ -293,13 +288,7 @@ pub(super) fn parse_set_aside(key: &[u8; 52], value: &[u8]) -> Result<SetAside, 
     let entity = EntityId::from_bytes(key.array()?);
     let hash = ChangeHash::from_bytes(key.array()?);
     let mut fields = Fields::new("set_aside_v1", value);
-    let direction = match fields.u8()? {
-        0 => Direction::FromRelay,
-        1 => Direction::Refused,
-        2 => Direction::Quarantined,
-        3 => Direction::Damaged,
-        _ => return Err(fields.damaged()),
-    };
+    let direction = Direction::from_code(fields.u8()?).ok_or_else(|| fields.damaged())?;
     let code = fields.u16()?;
     let time_ms = fields.u64()?;
     let kind = PayloadKind::from_code(fields.u8()?).map_err(|_| fields.damaged())?;

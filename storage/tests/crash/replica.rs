@@ -5,7 +5,7 @@ use headwater_storage::{
     Bytes, ChainHash, ChangeHash, ChangeRecord, CollectionName, Commit, CommitDurability, CommitError,
     DeviceId, Direction, EntityId, EntitySync, EntityWrite, FeedEpoch, NewChange, NewReplica, NewSnapshot,
     OpenError, Outbox, OutboxEntry, OutboxSeq, PayloadKind, Position, Refusal, ReplicaStore, Seq, SetAside,
-    SpaceId, StoreError, StoredChange, StoredSnapshot, Unfolded, Watermark,
+    SpaceId, Step as Part, StoreError, StoredChange, StoredSnapshot, Unfolded, Watermark,
 };
 
 use crate::run::{Act, Subject};
@@ -60,11 +60,12 @@ impl Subject for Replica {
 
     fn durable(step: &Step) -> bool {
         let Step::Commit(commit) = step else { return true };
-        let queued = |write: &EntityWrite| write.changes.iter().any(|change| change.outbox == Outbox::Queue);
-        commit.durability == CommitDurability::Immediate
-            || commit.writes.iter().any(queued)
-            || !commit.refused.is_empty()
-            || !commit.set_aside.is_empty()
+        let lasts = |part: &Part| match part {
+            Part::Write(write) => write.changes.iter().any(|change| change.outbox == Outbox::Queue),
+            Part::Refuse(..) | Part::SetAside(_) => true,
+            _ => false,
+        };
+        commit.durability == CommitDurability::Immediate || commit.steps.iter().any(lasts)
     }
 
     fn apply(store: &ReplicaStore, step: &Step) -> Result<Vec<u64>, StoreError> {
@@ -74,7 +75,7 @@ impl Subject for Replica {
             Step::Unfold(space, entity) => {
                 let mut commit = Commit::new(*space, 1);
                 let changes = store.loose_changes(*space, *entity)?;
-                commit.unfolded.push(Unfolded { entity: *entity, changes });
+                commit.steps.push(Part::Unfold(Unfolded { entity: *entity, changes }));
                 commit
             }
         };
@@ -88,7 +89,7 @@ impl Subject for Replica {
     fn further(seed: u64) -> Vec<Step> {
         let tag = seed.to_be_bytes()[7];
         let mut queued = local(1, &[(tag, tag, 30)]);
-        queued.set_aside.push(aside(tag, 9));
+        queued.steps.push(Part::SetAside(aside(tag, 9)));
         vec![
             Step::Commit(queued),
             Step::Commit(acknowledge(1, &[1, 2, 3, 4, 5, 6, 7, 8])),
@@ -113,7 +114,7 @@ impl Subject for Replica {
             for (name, count, rows) in &found.collections {
                 assert_eq!(*count, rows.len() as u64, "the rows are counted wrongly");
                 for (entity, row) in rows {
-                    let expected = Some((name.clone(), row.clone()));
+                    let expected = Some((name.clone(), Some(row.clone())));
                     assert_eq!(store.find(found.space, *entity).unwrap(), expected);
                 }
             }
@@ -156,11 +157,11 @@ fn space_state(store: &ReplicaStore, space: SpaceId) -> Result<SpaceState, Store
 /// First write, local edits, a page merged with its position, acknowledgements, a refusal, changes set aside.
 fn fixed() -> Vec<Act<Step>> {
     let mut refused = Commit::new(space(1), 50);
-    refused.refused.push((OutboxSeq::new(4), Refusal { code: 7, message: "no write grant".to_owned() }));
-    let mut moved = local(1, &[(1, 14, 40)]);
-    moved.writes[0].collection = collection(1);
+    let reason = Refusal { code: 7, message: "no write grant".to_owned() };
+    refused.steps.push(Part::Refuse(OutboxSeq::new(4), reason));
+    let moved = moved_to(1, local(1, &[(1, 14, 40)]));
     let mut set_aside = page(1, &[(9, 15)], 7);
-    set_aside.set_aside.push(aside(9, 16));
+    set_aside.steps.push(Part::SetAside(aside(9, 16)));
     [
         act(local(1, &[(1, 1, 20)])),
         act(local(1, &[(1, 2, 600), (2, 3, 20), (3, 4, 5000)])),
@@ -196,9 +197,7 @@ fn random(dice: &mut Dice) -> Vec<Act<Step>> {
                 queued += count;
                 let writes: Vec<_> =
                     (0..count).map(|part| (dice.below(12) as u8, hash(part), 1 << dice.below(15))).collect();
-                let mut commit = local(at, &writes);
-                commit.writes[0].collection = collection(dice.below(2) as u8);
-                act(commit)
+                act(moved_to(dice.below(2) as u8, local(at, &writes)))
             }
             3 | 4 => {
                 let count = 1 + dice.below(5);
@@ -213,9 +212,9 @@ fn random(dice: &mut Dice) -> Vec<Act<Step>> {
             9 => Act::Do(Step::Unfold(space(at), EntityId::from_bytes([dice.below(12) as u8; 16]))),
             _ => {
                 let mut commit = Commit::new(space(at), number);
-                commit.set_aside.push(aside(dice.below(12) as u8, hash(0)));
                 let refusal = Refusal { code: 1, message: "no".to_owned() };
-                commit.refused.push((OutboxSeq::new(1 + dice.below(queued + 1)), refusal));
+                commit.steps.push(Part::Refuse(OutboxSeq::new(1 + dice.below(queued + 1)), refusal));
+                commit.steps.push(Part::SetAside(aside(dice.below(12) as u8, hash(0))));
                 act(commit)
             }
         });
@@ -248,7 +247,8 @@ fn fold(store: &ReplicaStore, space: SpaceId, entities: &[EntityId]) -> Result<C
             payload: Bytes::from(vec![1; changes as usize * 50]),
         };
         let (entity, collection, extent) = (*entity, collection(0), stored.extent);
-        commit.snapshots.push(NewSnapshot { entity, collection, extent, snapshot, is_from_relay: false });
+        let new = NewSnapshot { entity, collection, extent, snapshot, is_from_relay: false };
+        commit.steps.push(Part::Fold(new));
     }
     Ok(commit)
 }
@@ -257,7 +257,15 @@ fn fold(store: &ReplicaStore, space: SpaceId, entities: &[EntityId]) -> Result<C
 fn local(at: u8, changes: &[(u8, u8, usize)]) -> Commit {
     let mut commit = Commit::new(space(at), 10);
     for (entity, hash, len) in changes {
-        commit.writes.push(write(*entity, *hash, *len, Outbox::Queue));
+        commit.steps.push(write(*entity, *hash, *len, Outbox::Queue));
+    }
+    commit
+}
+
+/// The commit with its first write in another collection.
+fn moved_to(number: u8, mut commit: Commit) -> Commit {
+    if let Some(Part::Write(write)) = commit.steps.first_mut() {
+        write.collection = collection(number);
     }
     commit
 }
@@ -266,24 +274,24 @@ fn local(at: u8, changes: &[(u8, u8, usize)]) -> Commit {
 fn page(at: u8, changes: &[(u8, u8)], seq: u64) -> Commit {
     let mut commit = Commit::new(space(at), 20);
     for (entity, hash) in changes {
-        commit.writes.push(write(*entity, *hash, 100, Outbox::Skip));
+        commit.steps.push(write(*entity, *hash, 100, Outbox::Skip));
     }
     let chain = ChainHash::from_bytes([seq as u8; 32]);
     let watermark = Watermark { epoch: FeedEpoch::from_bytes([1; 16]), seq: Seq::new(seq), chain };
-    commit.position =
-        Some(Position { watermark: Some(watermark), cursor: Some(Bytes::from(vec![seq as u8; 9])) });
+    let cursor = Some(Bytes::from(vec![seq as u8; 9]));
+    commit.steps.push(Part::Position(Position { watermark: Some(watermark), cursor }));
     commit
 }
 
 fn acknowledge(at: u8, seqs: &[u64]) -> Commit {
     let mut commit = Commit::new(space(at), 30);
-    commit.acknowledged = seqs.iter().copied().map(OutboxSeq::new).collect();
+    commit.steps = seqs.iter().copied().map(OutboxSeq::new).map(Part::Acknowledge).collect();
     commit.durability = CommitDurability::Deferred;
     commit
 }
 
-fn write(entity: u8, hash: u8, len: usize, outbox: Outbox) -> EntityWrite {
-    EntityWrite {
+fn write(entity: u8, hash: u8, len: usize, outbox: Outbox) -> Part {
+    Part::Write(EntityWrite {
         entity: EntityId::from_bytes([entity; 16]),
         collection: collection(0),
         changes: vec![NewChange {
@@ -293,7 +301,7 @@ fn write(entity: u8, hash: u8, len: usize, outbox: Outbox) -> EntityWrite {
             outbox,
         }],
         row: Some(Bytes::from(vec![hash; 40])),
-    }
+    })
 }
 
 fn aside(entity: u8, hash: u8) -> SetAside {

@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 use headwater_storage::{
     Bytes, ChainHash, ChangeHash, ChangeRecord, CollectionName, Commit, CommitDurability, Direction,
     EntityId, EntitySync, EntityWrite, FeedEpoch, NewChange, NewSnapshot, Outbox, OutboxEntry, OutboxSeq,
-    PayloadKind, Position, Refusal, ReplicaStore, Seq, SetAside, SpaceId, StoredChange, StoredSnapshot,
-    Unfolded, Watermark,
+    PayloadKind, Position, Refusal, ReplicaStore, Seq, SetAside, SpaceId, Step as Part, StoredChange,
+    StoredSnapshot, Unfolded, Watermark,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -124,51 +124,64 @@ impl Maps {
 
     fn commit(&mut self, commit: &Commit) {
         self.committed.clear();
-        let space = self.spaces.entry(commit.space).or_default();
-        if let Some(position) = &commit.position {
-            space.position = position.clone();
-        }
-        for write in &commit.writes {
-            space.collections.insert(write.collection.clone());
-            let entity =
-                space.entities.entry(write.entity).or_insert_with(|| Entity::new(write.collection.clone()));
-            for change in &write.changes {
-                match change.outbox {
-                    Outbox::Queue => {
-                        self.last += 1;
-                        let place =
-                            (commit.space, write.entity, write.collection.clone(), entity.changes.len());
-                        self.outbox.insert(self.last, place);
-                        self.committed.push(OutboxSeq::new(self.last));
+        self.spaces.entry(commit.space).or_default();
+        for part in &commit.steps {
+            match part {
+                Part::Write(write) => self.write(commit, write),
+                Part::Acknowledge(seq) => {
+                    if let Some((entity, _)) = self.leave(commit.space, *seq) {
+                        let space = self.space(commit);
+                        space.entities.get_mut(&entity).unwrap().synced_ms = commit.now_ms;
                     }
-                    Outbox::Skip => entity.synced_ms = commit.now_ms,
                 }
-                let (kind, hash, payload) = (change.kind, change.hash, change.payload.clone());
-                entity.changes.push(StoredChange { kind, hash, payload });
-            }
-            if let Some(row) = &write.row {
-                space.rows.remove(&(entity.collection.clone(), write.entity));
-                entity.collection = write.collection.clone();
-                space.rows.insert((write.collection.clone(), write.entity), row.clone());
-            }
-        }
-        for seq in &commit.acknowledged {
-            if let Some((entity, _)) = self.leave(commit.space, *seq) {
-                let space = self.spaces.get_mut(&commit.space).unwrap();
-                space.entities.get_mut(&entity).unwrap().synced_ms = commit.now_ms;
-            }
-        }
-        for (seq, reason) in &commit.refused {
-            if let Some((entity, record)) = self.leave(commit.space, *seq) {
-                let key = (entity, record.hash);
-                let (direction, reason, time_ms) = (Direction::Refused, reason.clone(), commit.now_ms);
-                let aside = SetAside { record, direction, reason, time_ms };
-                self.spaces.get_mut(&commit.space).unwrap().set_aside.insert(key, aside);
+                Part::Refuse(seq, reason) => {
+                    if let Some((entity, record)) = self.leave(commit.space, *seq) {
+                        let key = (entity, record.hash);
+                        let (direction, reason, time_ms) =
+                            (Direction::Refused, reason.clone(), commit.now_ms);
+                        let aside = SetAside { record, direction, reason, time_ms };
+                        self.space(commit).set_aside.insert(key, aside);
+                    }
+                }
+                Part::SetAside(aside) => {
+                    let key = (aside.record.entity, aside.record.hash);
+                    self.space(commit).set_aside.insert(key, aside.clone());
+                }
+                Part::Recover(entity, hash) => {
+                    self.space(commit).set_aside.remove(&(*entity, *hash));
+                }
+                Part::Position(position) => self.space(commit).position = position.clone(),
+                other => panic!("{other:?} is not made here"),
             }
         }
+    }
+
+    fn space(&mut self, commit: &Commit) -> &mut SpaceMaps {
+        self.spaces.get_mut(&commit.space).unwrap()
+    }
+
+    fn write(&mut self, commit: &Commit, write: &EntityWrite) {
         let space = self.spaces.get_mut(&commit.space).unwrap();
-        for aside in &commit.set_aside {
-            space.set_aside.insert((aside.record.entity, aside.record.hash), aside.clone());
+        space.collections.insert(write.collection.clone());
+        let entity =
+            space.entities.entry(write.entity).or_insert_with(|| Entity::new(write.collection.clone()));
+        for change in &write.changes {
+            match change.outbox {
+                Outbox::Queue => {
+                    self.last += 1;
+                    let place = (commit.space, write.entity, write.collection.clone(), entity.changes.len());
+                    self.outbox.insert(self.last, place);
+                    self.committed.push(OutboxSeq::new(self.last));
+                }
+                Outbox::Skip => entity.synced_ms = commit.now_ms,
+            }
+            let (kind, hash, payload) = (change.kind, change.hash, change.payload.clone());
+            entity.changes.push(StoredChange { kind, hash, payload });
+        }
+        if let Some(row) = &write.row {
+            space.rows.remove(&(entity.collection.clone(), write.entity));
+            entity.collection = write.collection.clone();
+            space.rows.insert((write.collection.clone(), write.entity), row.clone());
         }
     }
 
@@ -272,7 +285,7 @@ impl<P: Place<ReplicaStore>> StateMachineTest for ReplicaModel<P> {
             Step::Fold => {
                 if let Some((space, new)) = looked {
                     let mut commit = Commit::new(space, 1);
-                    commit.snapshots.push(new);
+                    commit.steps.push(Part::Fold(new));
                     let folded = store.as_ref().unwrap().commit(commit).unwrap().folded;
                     assert_eq!(!folded.is_empty(), maps.folded);
                 }
@@ -281,7 +294,7 @@ impl<P: Place<ReplicaStore>> StateMachineTest for ReplicaModel<P> {
             Step::Unfold(space, entity) => {
                 let changes = maps.spaces[&space].entities[&entity].changes.clone();
                 let mut commit = Commit::new(space, 1);
-                commit.unfolded.push(Unfolded { entity, changes });
+                commit.steps.push(Part::Unfold(Unfolded { entity, changes }));
                 store.as_ref().unwrap().commit(commit).unwrap();
                 (place, store, looked)
             }
@@ -330,7 +343,7 @@ fn check_space(store: &ReplicaStore, maps: &Maps, space: SpaceId, expected: &Spa
         assert!(store.loose_changes(space, *id).unwrap().iter().eq(loose.map(|(_, change)| change)));
         let row = expected.rows.get(&(collection.clone(), *id)).cloned();
         assert_eq!(store.row(space, collection, *id).unwrap(), row);
-        assert_eq!(store.find(space, *id).unwrap(), row.map(|row| (collection.clone(), row)));
+        assert_eq!(store.find(space, *id).unwrap(), Some((collection.clone(), row)));
         let count = waiting.iter().filter(|entry| entry.record.entity == *id).count() as u32;
         let sync = EntitySync { waiting: count, synced_ms: (*synced_ms != 0).then_some(*synced_ms) };
         assert_eq!(store.entity_sync(space, *id).unwrap(), Some(sync));
@@ -351,21 +364,23 @@ fn commits(last: u64) -> impl Strategy<Value = Commit> {
     let seq = move || (1..=last + 2).prop_map(OutboxSeq::new);
     let refused = (seq(), any::<u16>())
         .prop_map(|(seq, code)| (seq, Refusal { code, message: format!("refused with {code}") }));
-    let writes = vec(writes(), 0..4);
+    let recovered = (entities(), hashes()).prop_map(|(entity, hash)| Part::Recover(entity, hash));
+    // Writes as often as all others together, and runs of one kind as often as not.
+    let part = prop_oneof![
+        4 => writes().prop_map(Part::Write),
+        2 => seq().prop_map(Part::Acknowledge),
+        1 => refused.prop_map(|(seq, reason)| Part::Refuse(seq, reason)),
+        1 => asides().prop_map(Part::SetAside),
+        1 => recovered,
+        1 => positions().prop_map(Part::Position),
+    ];
     let durability = prop_oneof![Just(CommitDurability::Immediate), Just(CommitDurability::Deferred)];
-    let position = option::of(positions());
-    let rest = (vec(seq(), 0..4), vec(refused, 0..2), vec(asides(), 0..2), 0..1000_u64, durability);
-    (spaces(), writes, position, rest).prop_map(|(space, writes, position, rest)| {
-        let (acknowledged, refused, set_aside, now_ms, durability) = rest;
-        let mut commit = Commit::new(space, now_ms);
-        commit.writes = writes;
-        commit.position = position;
-        commit.acknowledged = acknowledged;
-        commit.refused = refused;
-        commit.set_aside = set_aside;
-        commit.durability = durability;
-        commit
-    })
+    (spaces(), vec(part, 0..8), 0..1000_u64, durability)
+        .prop_map(|(space, steps, now_ms, durability)| Commit { space, steps, now_ms, durability })
+}
+
+fn hashes() -> impl Strategy<Value = ChangeHash> {
+    (0..4_u8).prop_map(|hash| ChangeHash::from_bytes([hash; 32]))
 }
 
 fn writes() -> impl Strategy<Value = EntityWrite> {
@@ -378,15 +393,9 @@ fn writes() -> impl Strategy<Value = EntityWrite> {
 }
 
 fn asides() -> impl Strategy<Value = SetAside> {
-    (entities(), names(), 0..4_u8, kinds(), payloads(), any::<u16>()).prop_map(
+    (entities(), names(), hashes(), kinds(), payloads(), any::<u16>()).prop_map(
         |(entity, collection, hash, kind, payload, code)| SetAside {
-            record: ChangeRecord {
-                entity,
-                collection,
-                kind,
-                hash: ChangeHash::from_bytes([hash; 32]),
-                payload,
-            },
+            record: ChangeRecord { entity, collection, kind, hash, payload },
             direction: Direction::FromRelay,
             reason: Refusal { code, message: "not readable".to_owned() },
             time_ms: u64::from(code),
