@@ -72,9 +72,6 @@ pub enum OutsideError {
     /// There is no entity in what the editor saw; put it first.
     #[error("there is no such entity in what the edit builds on")]
     NoEntity,
-    /// The entity is in another collection; put it there, or under another id.
-    #[error("the entity is in the collection {0}")]
-    OtherCollection(CollectionName),
     /// The actor made another change of this entity; each edit needs an actor of its own.
     #[error("the actor made the change {0} before")]
     ActorUsed(ChangeHash),
@@ -185,9 +182,6 @@ fn step<'a>(view: &View, edit: &'a OutsideEdit) -> Result<Step<'a>, OutsideError
     let restored = if view.deleted.is_some() { Tombstone::Remove } else { Tombstone::Leave };
     Ok(match &edit.kind {
         OutsideKind::Put { collection, fields } => {
-            if let Some(other) = view.collection.as_ref().filter(|held| *held != collection) {
-                return Err(OutsideError::OtherCollection(other.clone()));
-            }
             let new_in = (!view.exists()).then_some(collection);
             Step { new_in, tombstone: restored, after: fields_of(fields, &Json::Null)?, ..nothing }
         }

@@ -4,6 +4,7 @@
 
 mod aside;
 mod clocks;
+mod collections;
 mod edit;
 mod evolve;
 mod exceptions;
@@ -11,6 +12,7 @@ mod long;
 mod merge;
 mod outside;
 mod pair;
+mod patches;
 mod projection;
 mod reopen;
 mod salvage;

@@ -296,9 +296,6 @@ fn what_cannot_be_made_is_a_typed_error() {
     let unknown = edit_of(&[seen.meta.heads[0], missing], OutsideKind::Delete);
     assert!(matches!(unknown, OutsideError::UnknownBase(hash) if hash == missing));
     assert!(matches!(edit_of(&[], OutsideKind::Delete), OutsideError::NoEntity));
-    let put = OutsideKind::Put { collection: CollectionName::new("cups").unwrap(), fields: json!({}) };
-    let other = edit_of(&seen.meta.heads, put);
-    assert!(matches!(other, OutsideError::OtherCollection(held) if held == bags()));
     let garbage = vec![(missing, Bytes::from_static(b"garbage"))];
     let error = edit_outside(garbage, &edit(1, &[missing], OutsideKind::Delete)).unwrap_err();
     assert!(matches!(error, OutsideError::Ingest(IngestError::Malformed(_))));

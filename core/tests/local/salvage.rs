@@ -15,7 +15,7 @@ const HASH: std::ops::Range<usize> = 1..33;
 const ROWS: TableDefinition<&[u8; 20], &[u8]> = TableDefinition::new("rows_v1");
 
 /// The keys and sizes of all stored changes.
-fn changes(path: &Path) -> Vec<([u8; 24], usize)> {
+pub(crate) fn changes(path: &Path) -> Vec<([u8; 24], usize)> {
     let database = Database::open(path).unwrap();
     let transaction = database.begin_read().unwrap();
     let table = transaction.open_table(CHANGES).unwrap();
@@ -23,7 +23,7 @@ fn changes(path: &Path) -> Vec<([u8; 24], usize)> {
     rows.map(|(key, value)| (*key.value(), value.value().len())).collect()
 }
 
-fn flip(path: &Path, key: &[u8; 24], at: usize, bit: u8) {
+pub(crate) fn flip(path: &Path, key: &[u8; 24], at: usize, bit: u8) {
     let database = Database::open(path).unwrap();
     let transaction = database.begin_write().unwrap();
     {
@@ -31,6 +31,20 @@ fn flip(path: &Path, key: &[u8; 24], at: usize, bit: u8) {
         let mut value = table.get(key).unwrap().unwrap().value().to_vec();
         value[at] ^= 1 << bit;
         table.insert(key, value.as_slice()).unwrap();
+    }
+    transaction.commit().unwrap();
+}
+
+/// Damages the view row with this number, if there are so many.
+pub(crate) fn damage_a_row(path: &Path, number: usize) {
+    let database = Database::open(path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut table = transaction.open_table(ROWS).unwrap();
+        let key = table.iter().unwrap().nth(number).map(|row| *row.unwrap().0.value());
+        if let Some(key) = key {
+            table.insert(&key, &b"damaged"[..]).unwrap();
+        }
     }
     transaction.commit().unwrap();
 }
@@ -104,16 +118,7 @@ fn a_damaged_view_row_is_made_again_from_the_changes() {
         let replica = Replica::open(&path).unwrap();
         replica.space(SPACE).dynamic("bags").unwrap().insert(bag("Guji")).unwrap().id
     };
-    {
-        let database = Database::open(&path).unwrap();
-        let transaction = database.begin_write().unwrap();
-        {
-            let mut table = transaction.open_table(ROWS).unwrap();
-            let key = *table.iter().unwrap().next().unwrap().unwrap().0.value();
-            table.insert(&key, &b"damaged"[..]).unwrap();
-        }
-        transaction.commit().unwrap();
-    }
+    damage_a_row(&path, 0);
     let replica = Replica::open(&path).unwrap();
     let bags = replica.space(SPACE).dynamic("bags").unwrap();
     assert!(bags.get(id).is_err());

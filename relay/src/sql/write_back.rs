@@ -10,8 +10,8 @@ use futures_util::stream::{self, StreamExt};
 use headwater::document::{ACTOR_BYTES, OutsideEdit, OutsideError, OutsideKind, edit_outside};
 use headwater_storage::sql::inbox::{InboxEntry, InboxKind, Settled, inbox, settle};
 use headwater_storage::{
-    ChangeHash, ChangeRecord, DeviceId, EntityId, PayloadKind, Placement, PostgresFeed, Pusher, Refusal,
-    SpaceId, StoreError,
+    ChangeHash, ChangeRecord, CollectionName, DeviceId, EntityId, PayloadKind, Placement, PostgresFeed,
+    Pusher, Refusal, SpaceId, StoreError,
 };
 use uuid::Uuid;
 
@@ -93,6 +93,11 @@ async fn make(
         Err(error) => return Ok(Some(Settled::Failed(format!("not JSON: {error}")))),
     };
     let contents = Contents::read(&relay.config.store, entry.space, entry.entity).await?;
+    if let Some(held) = contents.as_ref().map(|contents| &contents.state.collection)
+        && *held != entry.collection
+    {
+        return Ok(Some(Settled::Failed(other_collection(held))));
+    }
     let changes = contents.map(|contents| contents.sound_changes()).unwrap_or_default();
     let edit =
         OutsideEdit { actor: actor(database.sql_device(), entry.id), time_ms: entry.at_ms, base, kind };
@@ -117,6 +122,10 @@ async fn make(
         payload: change.payload,
     });
     Ok(push(relay, database, entry, records.collect()).await)
+}
+
+fn other_collection(held: &CollectionName) -> String {
+    format!("the entity is in the collection {held}")
 }
 
 fn kind_of(entry: &InboxEntry) -> Result<OutsideKind, serde_json::Error> {
@@ -178,6 +187,7 @@ fn not_placed(placement: &Placement) -> Option<Settled> {
         Placement::TooFarAhead { first_op_max } => {
             Some(Settled::Failed(format!("its operations are numbered from beyond {first_op_max}")))
         }
+        Placement::OtherCollection(held) => Some(Settled::Failed(other_collection(held))),
         Placement::Misnumbered { .. } => {
             Some(Settled::Failed("its author has made another change".to_owned()))
         }

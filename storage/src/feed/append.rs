@@ -195,6 +195,10 @@ impl<L: Ledger> Batch<'_, L> {
         if let Some(seq) = known.filter(|_| !cfg!(bug = "no-dedup")) {
             return Ok(Some(Placement::Duplicate(Seq::new(seq))));
         }
+        let state = self.entity(space, record)?;
+        if state.count > 0 && state.collection != record.collection {
+            return Ok(Some(Placement::OtherCollection(state.collection.clone())));
+        }
         let missing = self.missing(space, entity, deps)?;
         if !missing.is_empty() && !cfg!(bug = "deps-not-checked") {
             return Ok(Some(Placement::MissingDeps(missing)));

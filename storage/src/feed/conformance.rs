@@ -27,6 +27,7 @@ const WIDE: PageLimit = PageLimit { entries_max: 10_000, bytes_max: 1 << 24 };
 pub async fn run_all(make: impl AsyncFn() -> FeedStore) -> Checked {
     seqs_are_dense_and_chained(&make().await).await?;
     pushing_again_changes_nothing(&make().await).await?;
+    an_entity_stays_in_the_collection_that_was_named_first(&make().await).await?;
     missing_dependencies_are_named(&make().await).await?;
     heads_follow_the_dependencies(&make().await).await?;
     an_authors_numbers_have_no_gaps_and_no_repeats(&make().await).await?;
@@ -81,6 +82,39 @@ async fn pushing_again_changes_nothing(store: &FeedStore) -> Checked {
     assert_eq!(again.placements(), placed);
     assert_eq!((again.before(), again.head()), (first.head(), first.head()));
     assert!(again.rows().is_empty());
+    Ok(())
+}
+
+/// Would show an entity in one collection to some devices, and in another to others.
+async fn an_entity_stays_in_the_collection_that_was_named_first(store: &FeedStore) -> Checked {
+    let elsewhere = |mut entry: FeedEntry| {
+        entry.record.collection = CollectionName::new("elsewhere")?;
+        Ok::<_, crate::NameError>(entry)
+    };
+    // What was not taken names nothing.
+    let entries = vec![
+        elsewhere(entry(1, 2, &[9]))?,
+        entry(1, 1, &[]),
+        elsewhere(entry(1, 3, &[1]))?,
+        entry(1, 4, &[1]),
+    ];
+    let placed = [
+        Placement::MissingDeps(vec![hash(9)]),
+        Placement::Accepted(Seq::new(1)),
+        Placement::OtherCollection(collection()),
+        Placement::Accepted(Seq::new(2)),
+    ];
+    assert_eq!(store.append(append(1, entries)).await?.placements(), placed);
+    let later =
+        vec![elsewhere(entry(1, 5, &[]))?, elsewhere(entry(1, 1, &[]))?, elsewhere(entry(2, 5, &[]))?];
+    let placed = [
+        Placement::OtherCollection(collection()),
+        Placement::Duplicate(Seq::new(1)),
+        Placement::Accepted(Seq::new(3)),
+    ];
+    assert_eq!(store.append(append(1, later)).await?.placements(), placed);
+    let heads = store.heads(space(1), None, 10).await?;
+    assert!(heads.iter().map(|entity| entity.collection.as_str()).eq([collection().as_str(), "elsewhere"]));
     Ok(())
 }
 

@@ -247,6 +247,8 @@ pub enum Placement {
         /// The limit.
         first_op_max: u64,
     },
+    /// It was not stored, because its entity is in this collection, and an entity never moves.
+    OtherCollection(CollectionName),
     /// A verdict was not stored, because the entity has changed since. Make another one.
     Stale,
 }

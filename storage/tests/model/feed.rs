@@ -72,6 +72,11 @@ impl List {
         if let Some(place) = self.at(entity, entry.record.hash) {
             return Placement::Duplicate(Seq::new(place as u64 + 1));
         }
+        if let Some(first) = self.of(entity).next()
+            && first.record.collection != entry.record.collection
+        {
+            return Placement::OtherCollection(first.record.collection.clone());
+        }
         let missing: Vec<_> =
             entry.deps.iter().copied().filter(|dep| self.at(entity, *dep).is_none()).collect();
         if !missing.is_empty() {

@@ -338,6 +338,11 @@ impl Compare {
                 (Some(mut local), Some(mut remote)) => {
                     local.heads.sort_unstable();
                     remote.heads.sort_unstable();
+                    if local.collection != remote.collection {
+                        // The relay takes nothing of ours, and once we have what it has, ours gives way.
+                        self.to_fetch.push_back(remote.entity);
+                        continue;
+                    }
                     let differ = if cfg!(bug = "heads-only-counted") {
                         local.heads.len() != remote.heads.len()
                     } else {

@@ -163,7 +163,9 @@ impl RelaySession {
             }
             Purpose::Compare => {
                 if let Some(message) = comparing.messages.pop_front_if(|message| message.entity == entity) {
-                    match EntitySync::new(entity, message.collection.clone(), changes) {
+                    // The feed says where the entity is, whatever the client takes it for.
+                    let collection = changes.first().map_or(&message.collection, |first| &first.collection);
+                    match EntitySync::new(entity, collection.clone(), changes) {
                         Ok(sync) => {
                             comparing.keep(entity, sync, limits.reconcile_entities_max);
                             comparing.answer(message, &limits);

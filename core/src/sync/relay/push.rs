@@ -146,6 +146,9 @@ fn placed(placement: &Placement) -> AckResult {
             ErrorCode::ChangeInvalid,
             format!("its operations are numbered from beyond {first_op_max}"),
         ),
+        Placement::OtherCollection(held) => {
+            refused(ErrorCode::WrongCollection, format!("the entity is in the collection {held}"))
+        }
         // Only the relay itself makes verdicts.
         Placement::Stale => refused(ErrorCode::Internal, "the entity has changed since".to_owned()),
     }
