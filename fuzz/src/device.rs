@@ -3,18 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use headwater::document::WriteError;
-use headwater::replica::MergeError;
+use headwater::ingest::Verdict;
+use headwater::replica::{MergeError, MergeRequest};
 use headwater::sync::client::{Input, Output};
 use headwater::{EditError, Replica, SpaceId};
 use headwater_storage::testing::{CrashMode, SimulatedDisk};
-use headwater_storage::{ChangeHash, ChangeRecord, EntityId, OutboxSeq, PayloadKind, Position};
+use headwater_storage::{
+    ChangeHash, ChangeRecord, CollectionName, EntityId, OutboxSeq, PayloadKind, Position, Refusal,
+};
 
 use crate::history::{ChangeId, History};
+use crate::listener::Listener;
 use crate::violation::{Promise, Violation};
 use crate::{Clock, Random, edits, words};
 
 pub(crate) struct Device {
     pub(crate) replica: Replica,
+    listener: Listener,
     pub(crate) disk: SimulatedDisk,
     clock: Clock,
     backup: Option<(SimulatedDisk, Known)>,
@@ -35,8 +40,19 @@ pub(crate) struct Known {
     positions: BTreeMap<SpaceId, Position>,
     /// What its edits of words were meant to do.
     pub(crate) words: BTreeMap<SpaceId, words::Intents>,
+    /// What a verdict took away, until another one gives it back.
+    withdrawn: Option<Withdrawn>,
     /// Of changes that were made here.
     outbox: BTreeMap<(SpaceId, OutboxSeq), ChangeId>,
+}
+
+/// Changes of an entity that a verdict is about.
+#[derive(Clone)]
+struct Withdrawn {
+    space: SpaceId,
+    entity: EntityId,
+    collection: CollectionName,
+    hashes: Vec<ChangeHash>,
 }
 
 /// What a device is opened again after.
@@ -53,8 +69,9 @@ impl Device {
         let disk = SimulatedDisk::unrecorded();
         let replica =
             Replica::open_backend(disk.clone(), clock.clone()).map_err(Violation::failed("open"))?;
+        let listener = Listener::new(&replica).map_err(Violation::failed("listen"))?;
         let (backup, known) = (None, Known::default());
-        Ok(Device { replica, disk, clock, backup, known, spaces, failures_survived: 0 })
+        Ok(Device { replica, listener, disk, clock, backup, known, spaces, failures_survived: 0 })
     }
 
     /// Whether its disk has failed since it was opened.
@@ -79,8 +96,75 @@ impl Device {
             Err(error) => return Err(Violation::failed("edit")(error)),
         }
         match self.learn_made(space, history) {
+            Err(_) if self.is_failing() => return Ok(()),
+            other => other?,
+        }
+        self.hear()
+    }
+
+    /// What its app was told is what reads answer.
+    fn hear(&mut self) -> Result<(), Violation> {
+        match self.listener.hear(&self.replica) {
             Err(_) if self.is_failing() => Ok(()),
-            other => other,
+            heard => heard.map_err(Violation::failed("read"))?,
+        }
+    }
+
+    /// A verdict takes changes of an entity away that the relay has, and another one gives them back. Says whether there were any.
+    pub(crate) fn withdraw(&mut self, random: &mut Random) -> Result<bool, Violation> {
+        let withdrawn = match self.to_withdraw(random) {
+            Err(_) if self.is_failing() => return Ok(false),
+            withdrawn => withdrawn?,
+        };
+        let Some(of) = withdrawn else { return Ok(false) };
+        let reason = Refusal { code: 32, message: "it does harm".to_owned() };
+        let quarantined = of.hashes.iter().map(|hash| (*hash, reason.clone())).collect();
+        let verdict = Verdict { at_ms: 1, quarantined, released: Vec::new() };
+        self.known.withdrawn = Some(of.clone());
+        if !self.judge(&of, &verdict)? {
+            return Ok(false);
+        }
+        self.hear()?;
+        self.give_back()?;
+        self.hear()?;
+        Ok(true)
+    }
+
+    /// Some or all changes of an entity of which nothing waits for the relay.
+    fn to_withdraw(&self, random: &mut Random) -> Result<Option<Withdrawn>, Violation> {
+        let Some(space) = random.pick(&self.spaces).copied() else { return Ok(None) };
+        let positions = self.replica.entity_positions(space, None, usize::MAX);
+        let positions = positions.map_err(Violation::failed("list"))?;
+        let Some(position) = random.pick(&positions) else { return Ok(None) };
+        let (entity, collection) = (position.entity, position.collection.clone());
+        let of = self.replica.space(space).dynamic(collection.as_str());
+        let of = of.map_err(Violation::failed("collection"))?;
+        let state = of.sync_state(entity).map_err(Violation::failed("sync state"))?;
+        if state.is_none_or(|state| state.pending > 0) {
+            return Ok(None);
+        }
+        let changes = self.changes(space, entity)?;
+        let kept = if random.chance(50) { 0 } else { random.below(changes.len() + 1) };
+        let hashes: Vec<ChangeHash> = changes.into_iter().skip(kept).map(|change| change.hash).collect();
+        Ok((!hashes.is_empty()).then_some(Withdrawn { space, entity, collection, hashes }))
+    }
+
+    /// What was taken away comes back.
+    fn give_back(&mut self) -> Result<(), Violation> {
+        let Some(of) = self.known.withdrawn.clone() else { return Ok(()) };
+        let verdict = Verdict { at_ms: 2, quarantined: Vec::new(), released: of.hashes.clone() };
+        if self.judge(&of, &verdict)? {
+            self.known.withdrawn = None;
+        }
+        Ok(())
+    }
+
+    /// Says whether the disk let it happen.
+    fn judge(&self, of: &Withdrawn, verdict: &Verdict) -> Result<bool, Violation> {
+        let records = vec![verdict.record(of.entity, of.collection.clone())];
+        match self.replica.merge(of.space, MergeRequest { records, position: None }) {
+            Err(_) if self.is_failing() => Ok(false),
+            judged => judged.map(|_| true).map_err(Violation::failed("judge")),
         }
     }
 
@@ -100,7 +184,7 @@ impl Device {
     }
 
     /// Snapshots in the place of all histories.
-    pub(crate) fn compact(&self) -> Result<(), Violation> {
+    pub(crate) fn compact(&mut self) -> Result<(), Violation> {
         match self.replica.compact_all() {
             Err(_) if self.is_failing() => return Ok(()),
             compacted => drop(compacted.map_err(Violation::failed("compact"))?),
@@ -110,7 +194,8 @@ impl Device {
             Promise::NothingIsRefused.hold(aside.is_empty(), || format!("by a snapshot: {aside:?}"))?;
         }
         let alarms = self.replica.alarms();
-        Promise::NothingIsRefused.hold(alarms.is_empty(), || format!("alarms: {alarms:?}"))
+        Promise::NothingIsRefused.hold(alarms.is_empty(), || format!("alarms: {alarms:?}"))?;
+        self.hear()
     }
 
     /// Looks for changes in the outbox that were not known.
@@ -163,6 +248,7 @@ impl Device {
             }
             Ok(_) => {}
         }
+        self.hear()?;
         for change in &merged {
             Promise::SpacesAreApart
                 .hold(history.has_made(change), || format!("nobody made {change:?} there"))?;
@@ -233,8 +319,11 @@ impl Device {
         let opened = Replica::open_backend(disk.clone(), clock.clone()).map_err(Violation::failed("reopen"));
         let verified = opened.and_then(|replica| {
             let (disk, clock, known, spaces) = (disk.clone(), clock.clone(), known.clone(), spaces.clone());
+            let listener = Listener::new(&replica).map_err(Violation::failed("listen"))?;
+            let (backup, failures_survived) = (backup.clone(), 0);
             let mut device =
-                Device { replica, disk, clock, backup: backup.clone(), known, spaces, failures_survived: 0 };
+                Device { replica, listener, disk, clock, backup, known, spaces, failures_survived };
+            device.give_back()?;
             device.verify(history)?;
             device.failures_survived = failures;
             Ok(device)

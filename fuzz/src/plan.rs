@@ -133,11 +133,13 @@ acts! {
     CompactReplica "compact-replica",
     /// A relay makes snapshots of its entities.
     CompactRelay "compact-relay",
+    /// A verdict takes changes of an entity away from a replica, and another one gives them back.
+    Withdraw "withdraw",
 }
 
 /// Faults, and work behind the scenes, that come together. A world has some of these kinds and not others, because a fault that comes all the time hides
 /// what only a calm world gets to.
-const FAULTS: [&[Act]; 13] = [
+const FAULTS: [&[Act]; 14] = [
     &[Act::Cut],
     &[Act::Lose, Act::Double, Act::Swap, Act::Flip, Act::Truncate],
     &[Act::Silence],
@@ -151,6 +153,7 @@ const FAULTS: [&[Act]; 13] = [
     &[Act::Attack],
     &[Act::ForeignVersion],
     &[Act::CompactReplica, Act::CompactRelay],
+    &[Act::Withdraw],
 ];
 
 /// What happens in every world, in parts of the whole.

@@ -59,6 +59,9 @@ pub enum Promise {
     /// wrote it reads.
     #[error("an edit came to something else than what its author meant")]
     IntentIsKept,
+    /// Whoever heard of every patch knows what reads answer.
+    #[error("what listeners were told is not what reads answer")]
+    ListenersKnow,
     /// No input makes anything panic.
     #[error("it panicked")]
     NeverPanics,

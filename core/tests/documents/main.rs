@@ -4,6 +4,7 @@
 
 mod api;
 mod limits;
+mod rows;
 
 use std::path::{Path, PathBuf};
 

@@ -100,8 +100,14 @@ impl World {
             Act::Attack => self.attack(relay, random)?,
             Act::ForeignVersion => self.connect_foreign(device, relay, random)?,
             Act::CompactReplica => {
-                if let Some(device) = self.devices.get(device) {
+                if let Some(device) = self.devices.get_mut(device) {
                     device.compact()?;
+                }
+                self.look_after_device(device)?;
+            }
+            Act::Withdraw => {
+                if let Some(device) = self.devices.get_mut(device) {
+                    self.outcome.faults += u64::from(device.withdraw(random)?);
                 }
                 self.look_after_device(device)?;
             }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod coffees;
+mod collections;
 mod damage;
 #[path = "../support/data.rs"]
 mod data;
