@@ -166,7 +166,7 @@ pub(crate) fn json_of_content(content: &Content) -> Json {
             "operations": listed.iter().map(operation).collect::<Vec<_>>(),
             "more": more,
         }),
-        // Its bytes never came here, or are damaged.
+        // Its bytes never came here, or are damaged; or it was not read.
         _ => Json::Null,
     }
 }

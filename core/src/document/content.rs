@@ -47,6 +47,9 @@ pub enum Content {
     },
     /// Its bytes never came to this device, or are damaged.
     Lost,
+    /// So many changes were taken away at once that a notice does not say of each what it had written.
+    /// [`Space::content`](crate::Space::content) does.
+    NotRead,
 }
 
 /// What a change does to the mark of deletion.

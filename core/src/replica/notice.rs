@@ -15,6 +15,9 @@ use crate::document::{Alarm, Content, author};
 
 /// Notices that a slow listener may fall behind before it has to look at what is set aside by itself.
 const NOTICES_BUFFERED_MAX: usize = 256;
+/// Changes of one commit whose content is read for their notices: each takes as long as loading the entity
+/// twice, and whoever makes harmful changes says how many there are.
+const CONTENTS_READ_MAX: usize = 32;
 /// Entities whose alarms are remembered.
 const ALARMS_MAX: usize = 10_000;
 
@@ -69,7 +72,8 @@ pub struct Withdrawn {
     pub reason: String,
     /// Whether it was made on this device.
     pub is_own: bool,
-    /// What it had written. [`Space::content`](super::Space::content) tells it later, too.
+    /// What it had written, of the first 32 that one commit takes away.
+    /// [`Space::content`](super::Space::content) tells it later, too.
     pub content: Content,
 }
 
@@ -202,14 +206,19 @@ impl Replica {
                 .collect()
         };
         let (had, has) = (keys(&before), keys(&after));
-        for SetAside { record, direction, reason, .. } in after {
-            if had.contains(&(record.entity, record.hash, direction as u8)) {
-                continue;
-            }
+        let is_new = |aside: &SetAside| {
+            !had.contains(&(aside.record.entity, aside.record.hash, aside.direction as u8))
+        };
+        let new = after.into_iter().filter(is_new).enumerate();
+        for (index, SetAside { record, direction, reason, .. }) in new {
+            let content = match index {
+                0..CONTENTS_READ_MAX => self.content(space, record.entity, record.hash),
+                _ => Ok(Content::NotRead),
+            };
             let withdrawn = Withdrawn {
                 space,
                 is_own: author(&record.payload) == Some(self.device_id()),
-                content: self.content(space, record.entity, record.hash).unwrap_or(Content::Lost),
+                content: content.unwrap_or(Content::Lost),
                 collection: record.collection,
                 entity: record.entity,
                 hash: record.hash,

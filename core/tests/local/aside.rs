@@ -212,6 +212,28 @@ fn a_change_that_is_numbered_out_of_order_still_shows_what_it_wrote() {
 }
 
 #[test]
+fn of_many_changes_that_go_at_once_only_the_first_are_read_for_their_notices() {
+    // Would let whoever makes thousands of harmful changes hold up a replica for minutes: each is read with all of its entity.
+    let a = replica();
+    let id = bags(&a).insert(map([("n", Value::Int(0))])).unwrap().id;
+    for n in 1..40 {
+        bags(&a).set(id, map([("n", Value::Int(n))])).unwrap();
+    }
+    let all: Vec<ChangeHash> = changes(&a, id).into_iter().map(|(hash, _)| hash).collect();
+    let mut notices = a.notices();
+    judge(&a, id, &all, &[]);
+    let heard: Vec<Content> = std::iter::from_fn(|| notices.try_next())
+        .map(|notice| match notice {
+            Ok(Notice::Quarantined(withdrawn)) => withdrawn.content,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(heard.len(), 40);
+    assert_eq!(heard.iter().filter(|content| **content == Content::NotRead).count(), 8);
+    assert_ne!(a.space(SPACE).content(id, all[39]).unwrap(), Content::NotRead);
+}
+
+#[test]
 fn content_that_is_itself_the_harm_is_listed_and_refused() {
     // Would panic, write the harm again, or hide what can be read of it.
     let a = replica();
