@@ -52,6 +52,7 @@ pub async fn read(store: &FeedStore, output: Output) -> Option<Input<'static>> {
                 // It was of this feed when the space was opened.
                 Err(ReadError::Cursor(CursorError::OtherFeed)) => Input::Rewound,
                 Err(ReadError::Cursor(_)) => Input::StoreFailed { space, what: StoreTask::Cursor(ticket) },
+                Err(ReadError::NoSuchSpace { .. }) => Input::NoFeed { space, ticket },
                 Err(error) => failed(space, StoreTask::Page(ticket), &error),
             }
         }

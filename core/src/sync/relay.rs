@@ -118,6 +118,10 @@ impl RelaySession {
                 self.page_read(space, ticket, page);
                 Ok(())
             }
+            Input::NoFeed { space, ticket } => {
+                self.no_feed(space, ticket);
+                Ok(())
+            }
             Input::Appended { space, push_id, appended, refused } => {
                 self.appended(space, push_id, appended, refused)
             }

@@ -65,6 +65,21 @@ fn a_lagged_session_reads_the_feed_again() {
     pair.assert_even();
 }
 
+/// Would go wrong: a connection that lags over a busy space is told that the feed of an empty one cannot be read, and shows an error.
+#[test]
+fn a_lagged_session_waits_for_the_first_change_of_a_space_without_a_feed() {
+    let mut pair = Pair::new(new_feed(), FakeReplica::default());
+    pair.run();
+    let space = pair.space;
+    pair.relay(headwater::sync::relay::Input::Lagged { space });
+    pair.run();
+    let errors = pair.from_relay.iter().filter(|(frame, _)| matches!(frame, Frame::Error(_)));
+    assert_eq!(errors.count(), 0);
+    pair.others_append(vec![change(0, 0)]);
+    pair.run();
+    pair.assert_even();
+}
+
 /// Would go wrong: an app that asks for a sync hears that all is well before it is.
 #[test]
 fn sync_now_reports_when_both_sides_are_even() {

@@ -347,9 +347,7 @@ impl Pair {
     /// Live frames of this connection that the driver drops, as one whose queue is full does.
     pub(crate) fn lag(&mut self) {
         let space = self.space;
-        if self.feed.head(space).unwrap().is_some() {
-            self.relay(relay::Input::Lagged { space });
-        }
+        self.relay(relay::Input::Lagged { space });
     }
 
     /// Someone else's push, of which the driver drops the live frame.
@@ -549,6 +547,9 @@ impl Pair {
                 let what = match page {
                     Ok(page) => return self.relay.handle(now, Input::Page { space, ticket, page }),
                     Err(ReadError::Cursor(_)) => StoreTask::Cursor(ticket),
+                    Err(ReadError::NoSuchSpace { .. }) => {
+                        return self.relay.handle(now, Input::NoFeed { space, ticket });
+                    }
                     Err(_) => StoreTask::Page(ticket),
                 };
                 self.relay.handle(now, Input::StoreFailed { space, what });

@@ -77,6 +77,13 @@ pub enum Input<'a> {
         /// What was read.
         page: PageRead,
     },
+    /// The answer to [`Output::ReadPage`]: the space has no feed, because nothing was ever appended to it.
+    NoFeed {
+        /// The space.
+        space: SpaceId,
+        /// The number of the request.
+        ticket: Ticket,
+    },
     /// The answer to [`Output::Append`]: what was accepted is durable.
     Appended {
         /// The space.

@@ -169,6 +169,22 @@ impl RelaySession {
         self.read_on(id);
     }
 
+    /// There is nothing to read: a driver that dropped what was for other spaces has this one read as well.
+    pub(super) fn no_feed(&mut self, id: SpaceId, ticket: Ticket) {
+        let Some(space) = self.space_mut(id) else { return };
+        if space.flow != (Flow::CatchingUp { reading: Some(ticket) }) {
+            return;
+        }
+        if space.sent.watermark.is_some() {
+            self.rewound();
+            return;
+        }
+        // Somebody can have made the feed since it was looked for. Each such news has it looked for once more.
+        let is_there = std::mem::replace(&mut space.head, Seq::ZERO) > Seq::ZERO;
+        space.flow = if is_there { Flow::CatchingUp { reading: None } } else { space.at_rest() };
+        self.read_on(id);
+    }
+
     /// The feed is not the one any more that the client has read: its database was restored from an older copy, or failed over to one.
     /// The client comes back, and is told to compare heads.
     pub(super) fn rewound(&mut self) {
