@@ -131,3 +131,18 @@ fn a_negative_zero_is_no_count() {
     // A counter that was set to -0 took it for its own 0, and the program that set it read something else.
     keeps_its_promises("31001431 replicas=1 relays=1 spaces=1 edit:66dc7a06198eea21 edit:22f1fc88360d95e");
 }
+
+#[test]
+fn a_connection_that_lags_waits_for_the_first_change_of_a_space_without_a_feed() {
+    // A relay that had dropped what was for one space read all of them again, and said of a space without a feed that it failed.
+    keeps_its_promises(
+        "60001780 replicas=8 relays=1 spaces=2 edit:d1b2948a7e3bf49d edit:fa6a0673208df876 \
+         edit:a6b8c1abc4cfe436 edit:296974f47e16f07e fail-relay-disk:5f5990d3675201ef \
+         edit:af5b6b674b26b2c fail-relay-disk:53c507bea08fee99 edit:21cc1f77b9a6a461 \
+         edit:66aafb63cb3bb0dd connect:f5f114265d34d39a edit:6e8bec32e946cc04 edit:c08754ade91f17d3 \
+         fail-replica-disk:22660637a5c05d72 edit:b66a3bb570c6a6d3 edit:21f85466b5b8012d \
+         edit:c98b2682b24641e7 edit:d2503e451d490183 edit:f705e687a95df6a6 edit:c0b97eeab270770a \
+         edit:1096a12474a6b347 edit:fb1c6337f0c7d6b1 edit:9d56f0f59aab4b6 edit:e7cc650723e27b95 \
+         edit:3af02f2f3cc0ff19",
+    );
+}
