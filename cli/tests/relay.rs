@@ -15,7 +15,7 @@ use headwater::ingest::{ChangeLimits, check_change};
 use headwater::{EntityId, Replica, SpaceId};
 use headwater_fuzz::hostile::low_operation;
 use headwater_storage::{
-    Bytes, Commit, EntityWrite, NewChange, NewReplica, Outbox, PayloadKind, ReplicaStore,
+    Bytes, Commit, EntityWrite, NewChange, NewReplica, Outbox, PayloadKind, ReplicaStore, Step,
 };
 use serde_json::{Value as Json, json};
 use serving::{PATIENCE, Relay};
@@ -161,7 +161,8 @@ fn queue_harmful(terminal: &Terminal, entity: EntityId) -> String {
     let change = NewChange { kind: PayloadKind::Change, hash, payload, outbox: Outbox::Queue };
     let mut commit = Commit::new(space, 1_700_000_000_000);
     let collection = "bags".parse().unwrap();
-    commit.writes.push(EntityWrite { entity, collection, changes: vec![change], row: None });
+    let write = EntityWrite { entity, collection, changes: vec![change], row: None };
+    commit.steps.push(Step::Write(write));
     store.commit(commit).unwrap();
     hash.to_string()
 }

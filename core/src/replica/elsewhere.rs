@@ -63,7 +63,8 @@ impl Replica {
             };
             // What was made of it already has been edited since, perhaps, and stays as it is.
             let before = if is_there { made.fields.clone() } else { crate::model::Map::new() };
-            let edit = EntityEdit { entity, base, before, after: made.fields.clone(), tombstone };
+            let edit =
+                EntityEdit { entity, base, before, after: made.fields.clone(), tombstone, again: None };
             if let Attempt::Committed(receipt) = self.write(space, collection, None, vec![edit])? {
                 return Ok(receipt);
             }

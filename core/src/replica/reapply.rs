@@ -9,8 +9,7 @@ use super::mutate::{Attempt, EntityEdit};
 use super::step::Row;
 use super::{EditError, ReadError, Receipt, Replica};
 use crate::document::{
-    Content, Deletion, ReplayError, Replayed, Tombstone, View, ViewError, builds_on, content, replay,
-    written_again,
+    Content, Deletion, ReplayError, Replayed, Tombstone, builds_on, content, replay, written_again,
 };
 
 /// A change that was taken away, whose content could not be made a new edit. Nothing was written.
