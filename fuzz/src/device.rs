@@ -110,7 +110,8 @@ impl Device {
         }
     }
 
-    /// A verdict takes changes of an entity away that the relay has, and another one gives them back. Says whether there were any.
+    /// A verdict takes changes of an entity away that the relay has, and another one gives them back. Says
+    /// whether there were any.
     pub(crate) fn withdraw(&mut self, random: &mut Random) -> Result<bool, Violation> {
         let withdrawn = match self.to_withdraw(random) {
             Err(_) if self.is_failing() => return Ok(false),

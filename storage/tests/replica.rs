@@ -358,7 +358,8 @@ fn an_entity_knows_what_waits_and_when_it_was_synced() {
 
 #[test]
 fn a_snapshot_that_would_take_new_changes_along_is_refused() {
-    // Would lose what one commit writes to an entity, because a later step of it puts older changes in its place.
+    // Would lose what one commit writes to an entity, because a later step of it puts older changes in its
+    // place.
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory.path().join("r"));
     let unfold = Step::Unfold(Unfolded { entity: entity(1), changes: Vec::new() });

@@ -1,9 +1,9 @@
 //! One id in two collections: two devices made it while neither knew of the other.
 //!
-//! A relay takes an entity into the collection that it hears of first, and refuses changes that name another one. On a
-//! replica that has made the entity in another collection, what it made gives way as soon as the feed says where the
-//! entity is: the changes are set aside, listeners are told, and [`Space::reapply`](super::Space::reapply) makes a new
-//! entity of them.
+//! A relay takes an entity into the collection that it hears of first, and refuses changes that name another
+//! one. On a replica that has made the entity in another collection, what it made gives way as soon as the
+//! feed says where the entity is: the changes are set aside, listeners are told, and
+//! [`Space::reapply`](super::Space::reapply) makes a new entity of them.
 
 use headwater_storage::{
     Bytes, CollectionName, Direction, EntityId, PayloadKind, Refusal, SpaceId, StoreError,
@@ -40,8 +40,8 @@ impl Replica {
         Ok(())
     }
 
-    /// Makes what gave way in `collection` an entity of its own. Its id follows from the two, so that every device that
-    /// does this, and whoever does it again, means the same entity.
+    /// Makes what gave way in `collection` an entity of its own. Its id follows from the two, so that every
+    /// device that does this, and whoever does it again, means the same entity.
     pub(super) fn reapply_elsewhere(
         &self,
         space: SpaceId,

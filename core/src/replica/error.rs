@@ -40,8 +40,8 @@ pub enum EditError {
     /// An entity with this id exists already, perhaps deleted.
     #[error("entity {0} exists already")]
     Exists(EntityId),
-    /// The space has an entity with this id in another collection, perhaps deleted. An entity never moves: edit it there, or
-    /// give this one another id.
+    /// The space has an entity with this id in another collection, perhaps deleted. An entity never moves:
+    /// edit it there, or give this one another id.
     #[error("entity {entity} exists already, in the collection {collection}")]
     OtherCollection {
         /// Which entity.

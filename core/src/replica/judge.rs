@@ -60,8 +60,8 @@ impl Replica {
         let before = self.before(space, entity)?;
         let place = before.collection.clone().unwrap_or(collection);
         let mut step = EntityStep::new(entity, place, before, Origin::Remote);
-        // If it does not load even so, its row stays as it is, and the relay has more to say. If nothing is left of it, there is no
-        // such entity any more: its row says so.
+        // If it does not load even so, its row stays as it is, and the relay has more to say. If nothing is
+        // left of it, there is no such entity any more: its row says so.
         if let Ok(document) = Document::from_changes(payloads.map(|(_, payload)| payload.clone()))
             && let Ok(view) = View::of(&document)
         {

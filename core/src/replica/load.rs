@@ -14,8 +14,8 @@ use crate::ingest::IngestError;
 
 /// What the store has of an entity.
 pub(super) struct Held {
-    /// The changes, those for which a snapshot stands included, in causal order. Of a snapshot that is lost, only those that wait
-    /// for the relay are left.
+    /// The changes, those for which a snapshot stands included, in causal order. Of a snapshot that is lost,
+    /// only those that wait for the relay are left.
     pub(super) changes: Vec<StoredChange>,
     /// Whether it has a snapshot.
     pub(super) is_folded: bool,
@@ -24,8 +24,8 @@ pub(super) struct Held {
 }
 
 impl Replica {
-    /// Builds an entity's document from its stored changes; those that do not load are set aside first. The inner error means that it
-    /// cannot be built even so.
+    /// Builds an entity's document from its stored changes; those that do not load are set aside first. The
+    /// inner error means that it cannot be built even so.
     pub(super) fn load_document(
         &self,
         documents: &mut DocumentCache,
@@ -75,7 +75,8 @@ impl Replica {
         self.held(space, entity)
     }
 
-    /// All that the store has of an entity, as changes. Whoever calls this keeps others from writing meanwhile.
+    /// All that the store has of an entity, as changes. Whoever calls this keeps others from writing
+    /// meanwhile.
     pub(super) fn held(&self, space: SpaceId, entity: EntityId) -> Result<Held, StoreError> {
         let StoredEntity { snapshot, changes, .. } = self.store().entity(space, entity)?;
         let Some(snapshot) = snapshot else {

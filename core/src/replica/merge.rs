@@ -178,9 +178,9 @@ impl Replica {
 
     /// Applies one entity's changes. Fails only with the store; a change that cannot be used is a culprit.
     ///
-    /// The routing header says which collection the entity is in, and never the document, which every change can write. One
-    /// relay names one collection for an entity, for ever. What was stored of it in another collection, before the
-    /// replica met this feed, gives way: it is set aside.
+    /// The routing header says which collection the entity is in, and never the document, which every change
+    /// can write. One relay names one collection for an entity, for ever. What was stored of it in another
+    /// collection, before the replica met this feed, gives way: it is set aside.
     fn apply(
         &self,
         space: SpaceId,
@@ -314,8 +314,8 @@ impl Outcome {
     }
 }
 
-/// Applies changes and shows the result: on top of what readers saw before, or from all changes if that is not known. On an error the
-/// document is unusable.
+/// Applies changes and shows the result: on top of what readers saw before, or from all changes if that is
+/// not known. On an error the document is unusable.
 fn try_apply(
     document: &mut Document,
     changes: &[Incoming],

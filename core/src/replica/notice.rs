@@ -28,8 +28,8 @@ pub enum Notice {
     /// The relay's verdict takes a change from everybody. [`Space::reapply`](super::Space::reapply) makes
     /// what it wrote a new edit.
     Quarantined(Withdrawn),
-    /// This replica set a change aside: its bytes are damaged, its entity does not load with it, or the space has an entity with its
-    /// id in another collection.
+    /// This replica set a change aside: its bytes are damaged, its entity does not load with it, or the space
+    /// has an entity with its id in another collection.
     SetAside(Withdrawn),
     /// The relay refused a change of this replica, which stays on this device alone.
     Refused(Withdrawn),

@@ -33,7 +33,8 @@ pub struct Receipt {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiptError {
-    /// The relay refused it, or has its entity in another collection. It stays on this device, and is listed with the space's set aside changes.
+    /// The relay refused it, or has its entity in another collection. It stays on this device, and is listed
+    /// with the space's set aside changes.
     #[error("the relay refused the change: {}", .0.message)]
     Refused(Refusal),
     /// The store failed.

@@ -14,6 +14,7 @@ use headwater_storage::{
 };
 
 use super::cache::DocumentCache;
+use super::elsewhere::other_collection;
 use super::load::Held;
 use super::merge::{MergeRequest, REFUSED_BY_INGEST};
 use super::step::EntityStep;
@@ -158,6 +159,11 @@ impl Replica {
             Direction::Refused | Direction::Quarantined | Direction::OtherCollection => {
                 return Err(TakeBackError::RelaysWord(aside.reason.message));
             }
+        }
+        let held = self.before(space, entity)?.collection;
+        if let Some(held) = held.filter(|held| *held != aside.record.collection) {
+            // What comes from elsewhere says where an entity is, and this would move it.
+            return Err(TakeBackError::RelaysWord(other_collection(&held).message));
         }
         let is_snapshot = aside.record.kind == PayloadKind::Snapshot;
         let request = MergeRequest { records: vec![aside.record], position: None };

@@ -112,8 +112,9 @@ impl Space {
     /// the change is created again. The change stays apart. It is written again once, so that what it counted does not count twice;
     /// only two devices that do so before they hear of each other both do it.
     ///
-    /// A change that is kept apart because its id is in another collection is made again with all that its entity was, as a new entity
-    /// in the collection that it named. [`Receipt::entities`] says under which id; a second call changes nothing.
+    /// A change that is kept apart because its id is in another collection is made again with all that its
+    /// entity was, as a new entity in the collection that it named. [`Receipt::entities`] says under which
+    /// id; a second call changes nothing.
     ///
     /// ```
     /// # use headwater::{ChangeHash, EntityId, Replica};

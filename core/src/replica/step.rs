@@ -1,8 +1,8 @@
 //! The one durable step of an entity, however its changes came: document, view row, commit, patch.
 //!
-//! Whoever edits, merges, seeds, judges, mends or folds says what is to become of an entity. What a reader sees of it
-//! and what listeners hear are made of the same two views here, so neither can be without the other. A test finds
-//! every view row that is written elsewhere.
+//! Whoever edits, merges, seeds, judges, mends or folds says what is to become of an entity. What a reader
+//! sees of it and what listeners hear are made of the same two views here, so neither can be without the
+//! other. A test finds every view row that is written elsewhere.
 
 use headwater_storage::{
     Bytes, ChangeHash, CollectionName, Commit, CommitError, Committed, Direction, EntityId, EntityWrite,

@@ -1,8 +1,8 @@
 use headwater_storage::{CollectionName, EntityId, SpaceId};
 use tokio::sync::broadcast;
 
-/// What one commit changed in one entity. Whoever heard of every patch knows what reads answer: `kind` says what there is
-/// of the entity now, and `fields` which of its fields to read again.
+/// What one commit changed in one entity. Whoever heard of every patch knows what reads answer: `kind` says
+/// what there is of the entity now, and `fields` which of its fields to read again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Patch {
@@ -14,8 +14,8 @@ pub struct Patch {
     pub entity: EntityId,
     /// What happened to it.
     pub kind: PatchKind,
-    /// The names of the top-level fields that are otherwise than before, in order: all that it has where it was not there
-    /// to be read, and none where it is not any more.
+    /// The names of the top-level fields that are otherwise than before, in order: all that it has where it
+    /// was not there to be read, and none where it is not any more.
     pub fields: Vec<String>,
     /// Whether it was edited here.
     pub origin: Origin,
@@ -33,9 +33,9 @@ pub enum PatchKind {
     Deleted,
     /// It was deleted and is back.
     Restored,
-    /// There is no such entity in this collection any more, and never was as far as reads can tell: the relay's verdict or
-    /// damage took away what it was made of, or the space has its id in another collection. A
-    /// [`Notice`](super::Notice) says which changes went, and why.
+    /// There is no such entity in this collection any more, and never was as far as reads can tell: the
+    /// relay's verdict or damage took away what it was made of, or the space has its id in another
+    /// collection. A [`Notice`](super::Notice) says which changes went, and why.
     Withdrawn,
 }
 

@@ -106,7 +106,14 @@ fn whoever_hears_of_both_collections_agrees_on_the_first_and_changes_its_mind_on
     let aside = c.space(SPACE).set_aside().unwrap();
     assert!(aside.iter().all(|aside| aside.record.collection.as_str() == "cups"));
     assert_eq!(aside[0].direction, AsideCause::OtherCollection);
-    // Another relay, restored from before the bag, took the cup first: everybody follows, and comes back whole.
+    // What could not be used, and named the other one, is no way there either.
+    let broken = ChangeRecord { payload: Bytes::from_static(b"broken"), ..cup[0].clone() };
+    let broken = ChangeRecord { hash: ChangeHash::from_bytes([5; 32]), ..broken };
+    merge(&c, vec![broken]);
+    let refused = c.space(SPACE).take_back(id, ChangeHash::from_bytes([5; 32]));
+    assert!(matches!(refused, Err(TakeBackError::RelaysWord(_))), "{refused:?}");
+    // Another relay, restored from before the bag, took the cup first: everybody follows, and comes back
+    // whole.
     merge(&c, cup);
     assert!(named(&c, "cups").exists(id).unwrap() && !named(&c, "bags").exists(id).unwrap());
     merge(&c, bag);

@@ -1,4 +1,5 @@
-//! A listener that never reads a list again: what it makes of the patches is what reads answer, after every commit.
+//! A listener that never reads a list again: what it makes of the patches is what reads answer, after every
+//! commit.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,7 +34,8 @@ struct Fold {
 }
 
 impl Fold {
-    /// Takes the patches of one commit in. Which entities there are, `kind` says; only the fields that a patch names are read.
+    /// Takes the patches of one commit in. Which entities there are, `kind` says; only the fields that a
+    /// patch names are read.
     fn take(&mut self, replica: &Replica, patches: &mut Patches) -> Vec<PatchKind> {
         let mut kinds = Vec::new();
         while let Some(patch) = patches.try_next() {
@@ -180,7 +182,8 @@ impl World<'_> {
         World { path, here, there: replica(), patches, fold: Fold::default() }
     }
 
-    /// Closes the file, lets something happen to it, and opens it again. The listener goes on with what it knew.
+    /// Closes the file, lets something happen to it, and opens it again. The listener goes on with what it
+    /// knew.
     fn while_closed(&mut self, happens: impl FnOnce(&Path)) {
         let World { path, .. } = *self;
         self.here = replica();
@@ -269,7 +272,8 @@ proptest! {
 
     #[test]
     fn whoever_folds_the_patches_knows_what_reads_answer(acts in vec(acts(), 1..40)) {
-        // Would leave an app with a list that shows what is gone, or lacks what is there, until it is started again.
+        // Would leave an app with a list that shows what is gone, or lacks what is there, until it is started
+        // again.
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("here");
         let mut world = World::open(&path);

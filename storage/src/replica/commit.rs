@@ -1,4 +1,5 @@
-//! What one durable step of a replica is: everything that belongs together, as a list of steps in their order.
+//! What one durable step of a replica is: everything that belongs together, as a list of steps in their
+//! order.
 
 use std::collections::HashSet;
 
@@ -42,8 +43,8 @@ pub struct Commit {
 #[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
 #[non_exhaustive]
 pub enum Step {
-    /// An entity's snapshot goes, and its changes are rows again. Nothing of the entity comes before it: the changes
-    /// that it gives take the place of all that is stored.
+    /// An entity's snapshot goes, and its changes are rows again. Nothing of the entity comes before it: the
+    /// changes that it gives take the place of all that is stored.
     #[n(0)]
     Unfold(#[n(0)] Unfolded),
     /// Changes leave an entity, or come back. A [`Step::Write`] behind it has the entity's row without them.
@@ -55,12 +56,12 @@ pub enum Step {
     /// The relay has acknowledged a change: it leaves the outbox. One that already left is passed over.
     #[n(3)]
     Acknowledge(#[n(0)] OutboxSeq),
-    /// The relay will never take a change: it leaves the outbox, stays in the entity, and is listed as set aside. One
-    /// that already left is passed over.
+    /// The relay will never take a change: it leaves the outbox, stays in the entity, and is listed as set
+    /// aside. One that already left is passed over.
     #[n(4)]
     Refuse(#[n(0)] OutboxSeq, #[n(1)] Refusal),
-    /// A snapshot takes the place of what it was made from. One whose entity has changed in a way that makes it wrong
-    /// is passed over.
+    /// A snapshot takes the place of what it was made from. One whose entity has changed in a way that makes
+    /// it wrong is passed over.
     #[n(5)]
     Fold(#[n(0)] NewSnapshot),
     /// A change is kept apart, because it could not be used.
@@ -201,8 +202,8 @@ pub enum CommitError {
         /// The length of the cursor, in bytes.
         len: usize,
     },
-    /// An entity's snapshot was to go after something else of the entity was written, which would be lost with it. Put
-    /// [`Step::Unfold`] first.
+    /// An entity's snapshot was to go after something else of the entity was written, which would be lost
+    /// with it. Put [`Step::Unfold`] first.
     #[error("the snapshot of entity {0} is to go after other steps of the entity")]
     UnfoldsTooLate(EntityId),
     /// The store failed; see there for what to do.

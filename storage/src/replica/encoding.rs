@@ -1,7 +1,7 @@
 //! A commit as bytes, for whoever keeps or carries it: a journal, or a test that repeats what happened.
 //!
-//! Layout, CBOR: array of the version, 1, and the commit. Each type says by `n` where a field stands in its array, and
-//! each step by which number it is known; a number is never used again.
+//! Layout, CBOR: array of the version, 1, and the commit. Each type says by `n` where a field stands in its
+//! array, and each step by which number it is known; a number is never used again.
 
 use minicbor::{Decoder, Encoder};
 use thiserror::Error;

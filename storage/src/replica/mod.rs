@@ -1,8 +1,8 @@
 //! The replica store: what one device keeps of its spaces, in one redb file.
 //!
-//! Reads see the last commit and never wait for a writer. Every write is one [`Commit`]: changes, view rows, outbox and
-//! position of a space go in together, so no crash can part them. `commit` says what one is, `encoding` is it as bytes, and
-//! `write` takes its steps.
+//! Reads see the last commit and never wait for a writer. Every write is one [`Commit`]: changes, view rows,
+//! outbox and position of a space go in together, so no crash can part them. `commit` says what one is,
+//! `encoding` is it as bytes, and `write` takes its steps.
 
 mod commit;
 mod encoding;

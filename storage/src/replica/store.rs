@@ -160,7 +160,8 @@ impl ReplicaStore {
         })
     }
 
-    /// The collection of an entity, whichever it is in, and its view row, if it has one. `None` if it is not here.
+    /// The collection of an entity, whichever it is in, and its view row, if it has one. `None` if it is not
+    /// here.
     pub fn find(
         &self,
         space: SpaceId,

@@ -63,7 +63,8 @@ pub(super) const OUTBOX_COUNTER: [u8; 12] = [0; 12];
 
 // set_aside_v1: changes that could not be used, each with its reason.
 //   key:   space number u32 | entity 16 | hash 32
-//   value: direction u8 (0 from the relay, 1 refused by the relay, 2 in quarantine, 3 damaged, 4 in another collection) | reason code u16 | time u64, milliseconds since 1970
+//   value: direction u8 (0 from the relay, 1 refused by the relay, 2 in quarantine, 3 damaged, 4 in another collection)
+//          | reason code u16 | time u64, milliseconds since 1970
 //          | kind u8 | name length u8, collection name | reason length u32, reason text | payload, to the end
 pub(super) const SET_ASIDE: TableDefinition<&[u8; 52], &[u8]> = TableDefinition::new("set_aside_v1");
 

@@ -58,7 +58,8 @@ pub(super) fn write(txn: &WriteTransaction, names: &Names, commit: &Commit) -> R
     if known.is_none() {
         writer.reach(txn, commit.space, &Position::default())?;
     }
-    // Opening a table costs as much as a small write, so steps of one kind that follow each other share theirs.
+    // Opening a table costs as much as a small write, so steps of one kind that follow each other share
+    // theirs.
     for run in commit.steps.chunk_by(|one, next| discriminant(one) == discriminant(next)) {
         writer.take(txn, commit.space, run)?;
     }
