@@ -249,7 +249,9 @@ impl Device {
             }
             Ok(_) => {}
         }
-        self.hear()?;
+        if !merged.is_empty() {
+            self.hear()?;
+        }
         for change in &merged {
             Promise::SpacesAreApart
                 .hold(history.has_made(change), || format!("nobody made {change:?} there"))?;

@@ -69,12 +69,21 @@ impl Listener {
 fn read(replica: &Replica) -> Result<Known, ReadError> {
     let mut known = Known::new();
     for space in replica.spaces() {
+        for name in replica.space(space).collections() {
+            let Ok(collection) = replica.space(space).dynamic(name.as_str()) else { continue };
+            for record in collection.iter() {
+                let record = record?;
+                known.insert((space, name.to_string(), record.id), Some(record.fields));
+            }
+        }
         for position in replica.entity_positions(space, None, usize::MAX)? {
-            let name = position.collection.to_string();
-            let Ok(collection) = replica.space(space).dynamic(&name) else { continue };
+            let key = (space, position.collection.to_string(), position.entity);
+            if known.contains_key(&key) {
+                continue;
+            }
+            let Ok(collection) = replica.space(space).dynamic(&key.1) else { continue };
             if collection.meta(position.entity)?.is_some() {
-                let fields = collection.get(position.entity)?.map(|record| record.fields);
-                known.insert((space, name, position.entity), fields);
+                known.insert(key, None);
             }
         }
     }
