@@ -14,8 +14,8 @@ const WRITES: [(&str, &[&str]); 5] = [
     ("to_row(", &["core/src/replica/step.rs", "core/src/document/view.rs"]),
     // The table.
     ("tables::ROWS", &["storage/src/replica/store.rs", "storage/src/replica/write.rs"]),
-    // What listeners hear of it.
-    ("Patch {", &["core/src/replica/step.rs", "core/src/replica/watch.rs"]),
+    // What listeners hear of it. An edit from outside is called the same.
+    ("Patch {", &["core/src/replica/step.rs", "core/src/replica/watch.rs", "core/src/document/outside.rs"]),
 ];
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
