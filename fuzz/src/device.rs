@@ -90,8 +90,8 @@ impl Device {
         match edited {
             Ok(seen) => seen?,
             Err(EditError::NotFound(_) | EditError::Exists(_) | EditError::OtherCollection { .. }) => {}
-            // A counter that was set to some other number.
-            Err(EditError::Write(WriteError::CounterOverflow { .. })) => {}
+            // A counter that was set to some other number, or a list without keys in the place of one with keys.
+            Err(EditError::Write(WriteError::CounterOverflow { .. } | WriteError::BadKey { .. })) => {}
             Err(_) if self.is_failing() => return Ok(()),
             Err(error) => return Err(Violation::failed("edit")(error)),
         }

@@ -11,8 +11,7 @@ const LETTERS: [&str; 12] = ["a", "b", "c", " ", "é", "ß", "漢", "🌱", "e\u
 
 /// A value of any kind, whose lists and maps nest at most `depth_max` deep.
 ///
-/// In an entity, a field's value is at the first of [`DEPTH_MAX`] levels. A [`Value::Keyed`] is not among
-/// them, since it reads as a list.
+/// In an entity, a field's value is at the first of [`DEPTH_MAX`] levels.
 ///
 /// ```
 /// use headwater_fuzz::{Random, values};
@@ -24,11 +23,30 @@ pub fn value(random: &mut Random, depth_max: usize) -> Value {
         return scalar(random);
     }
     let len = [0, 1, 1, 2, 3, 5][random.below(6)];
-    if random.chance(50) {
-        Value::List((0..len).map(|_| value(random, depth_max - 1)).collect())
-    } else {
-        Value::Map((0..len).map(|_| (name(random), value(random, depth_max - 1))).collect())
+    match random.below(8) {
+        0..3 => Value::List((0..len).map(|_| value(random, depth_max - 1)).collect()),
+        // In a document a map stands around the list.
+        3 if depth_max > 2 => Value::Tuple((0..len).map(|_| value(random, depth_max - 2)).collect()),
+        4 => Value::Variant(name(random), Box::new(value(random, depth_max - 1))),
+        5 if depth_max > 2 => keyed(random, len, depth_max),
+        _ => Value::Map((0..len).map(|_| (name(random), value(random, depth_max - 1))).collect()),
     }
+}
+
+/// A keyed list with the keys of its elements in any order.
+fn keyed(random: &mut Random, len: usize, depth_max: usize) -> Value {
+    let key = ["id", "$text"][random.below(2)];
+    let (first, step) = (random.below(9) as i64, [1, -1][random.below(2)]);
+    let are_numbers = random.chance(50);
+    let element = |index: usize| {
+        let number = first + step * index as i64;
+        let own = if are_numbers { Value::Int(number) } else { Value::from(format!("k{number}")) };
+        let mut fields: Map =
+            (0..random.below(3)).map(|_| (name(random), value(random, depth_max - 2))).collect();
+        fields.insert(key.to_owned(), own);
+        Value::Map(fields)
+    };
+    Value::Keyed(key.to_owned(), (0..len).map(element).collect())
 }
 
 /// The fields of an entity: some values, and now and then one that nests as deep as the model lets it.

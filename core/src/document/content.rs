@@ -14,7 +14,9 @@ use headwater_storage::ChangeHash;
 
 use super::view::{DELETED_KEY, device_of};
 use super::{ACTOR_BYTES, Document, ViewError};
-use crate::ingest::{ChangeLimits, IngestError, Panicked, check_stored, guarded, prevalidate_change};
+use crate::ingest::{
+    ChangeLimits, IngestError, Panicked, check_stored, guarded, is_certified_actor, prevalidate_change,
+};
 use crate::model::{ContainerKind, Map, Value};
 
 /// Operations that are listed, at most.
@@ -152,6 +154,11 @@ pub(crate) fn content(base: &[Bytes], chain: &[Bytes]) -> Content {
 pub(crate) fn author(payload: &Bytes) -> Option<headwater_storage::DeviceId> {
     let header = prevalidate_change(payload, &ChangeLimits::stored()).ok()?;
     device_of(&header.actor)
+}
+
+/// Whether nobody made a change: it follows from its content alone.
+pub(crate) fn is_nobodys(payload: &Bytes) -> bool {
+    prevalidate_change(payload, &ChangeLimits::stored()).is_ok_and(|header| is_certified_actor(&header.actor))
 }
 
 /// What a change builds on, as far as its bytes tell.

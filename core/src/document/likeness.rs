@@ -16,7 +16,10 @@ pub(super) fn likeness(old: &Value, new: &Value, names: Option<&Names<'_>>) -> L
             None => are_mostly_equal(old, new, names),
         },
         // A list in a list has nothing to be known by but its place, and merges inside.
-        (Value::List(_) | Value::Keyed(..), Value::List(_) | Value::Keyed(..)) => true,
+        (Value::List(_) | Value::Keyed(..) | Value::Tuple(_), _) => {
+            std::mem::discriminant(old) == std::mem::discriminant(new)
+        }
+        (Value::Variant(name, _), Value::Variant(other, _)) => name == other,
         (Value::Text(_), Value::Text(_)) => is_similar_name(old, new),
         _ => false,
     };

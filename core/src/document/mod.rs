@@ -8,9 +8,12 @@ mod counters;
 mod diff;
 mod examine;
 mod genesis;
+mod keyed;
 mod likeness;
 mod list;
+mod order;
 mod outside;
+mod place;
 mod projection;
 mod read;
 mod snapshot;
@@ -28,10 +31,13 @@ use headwater_storage::ChangeHash;
 pub(crate) use cause::Fault;
 pub use cause::{Alarm, Cause, Culprit};
 pub use content::{Action, Content, Deletion, Operation};
-pub(crate) use content::{ReplayError, Replayed, author, builds_on, content, replay, written_again};
+pub(crate) use content::{
+    ReplayError, Replayed, author, builds_on, content, is_nobodys, replay, written_again,
+};
 use counters::Counters;
 pub(crate) use diff::{LocalEdit, Tombstone, check_fields};
 pub use examine::{Examined, examine};
+use genesis::Beginning;
 pub(crate) use genesis::Genesis;
 pub use outside::{OutsideChange, OutsideEdit, OutsideError, OutsideKind, edit_outside};
 pub use projection::{Projection, ProjectionError, project};
@@ -42,8 +48,8 @@ pub(crate) use waiting::in_causal_order;
 use write::Writer;
 
 use crate::ingest::{
-    ChangeLimits, CheckedChange, IngestError, Panicked, check_stored, guarded, milliseconds,
-    prevalidate_change,
+    ChangeLimits, CheckedChange, IngestError, Panicked, check_stored, guarded, is_certified_actor,
+    milliseconds, prevalidate_change,
 };
 use crate::model::Map;
 
@@ -71,7 +77,8 @@ pub struct Document {
     texts: Texts,
 }
 
-/// When a change was made, in milliseconds since 1970 (0 where it does not say), and by which actor. First changes have none.
+/// When a change was made, in milliseconds since 1970 (0 where it does not say), and by which actor. Changes that nobody made have
+/// none.
 pub(crate) type Stamp = (i64, Vec<u8>);
 
 /// A change that this device just made, as it will be stored and sent.
@@ -81,6 +88,13 @@ pub(crate) struct LocalChange {
     pub(crate) payload: Bytes,
     pub(crate) time_ms: i64,
     pub(crate) actor: Vec<u8>,
+}
+
+impl LocalChange {
+    /// Whether nobody made it: another device that does the same makes the same change.
+    pub(crate) fn is_certified(&self) -> bool {
+        is_certified_actor(&self.actor)
+    }
 }
 
 /// A local edit that could not be made. The document must be dropped and loaded again from its changes.
@@ -105,6 +119,20 @@ pub enum WriteError {
     /// A field name is reserved (it begins with `_`) or too long (above 1 KiB); rename it.
     #[error("the field name `{0}` is reserved or too long")]
     BadFieldName(String),
+    /// An element of a keyed list has no key, one that is no string, whole number, bytes or timestamp of at most 1 KiB, or one that
+    /// another element has; give each its own.
+    #[error("element {at} of the keyed list `{field}` has no `{key}` of its own")]
+    BadKey {
+        /// The list's field, or nothing where the list is inside another.
+        field: String,
+        /// The field that holds the keys.
+        key: String,
+        /// The element, from 0 up.
+        at: usize,
+    },
+    /// What the edit builds on cannot be read.
+    #[error(transparent)]
+    View(#[from] ViewError),
     /// The merge engine refused the edit, which should not happen; the message says why.
     #[error("the merge engine refused the edit: {0}")]
     Engine(String),
@@ -184,7 +212,7 @@ impl Document {
         if ready.is_empty() {
             return Ok(Vec::new());
         }
-        let ordinary = ready.iter().filter(|change| !genesis::is_first_change(change.parsed()));
+        let ordinary = ready.iter().filter(|change| !is_certified_actor(&change.header.actor));
         let stamps = ordinary.map(|change| (change.time_ms, change.header.actor.to_vec())).collect();
         let automerge = &mut self.automerge;
         match guarded(|| {
@@ -231,15 +259,12 @@ impl Document {
         Some(Bytes::copy_from_slice(change.raw_bytes()))
     }
 
-    /// When each applied change was made, in milliseconds since 1970, and by which actor, first changes apart.
+    /// When each applied change was made, in milliseconds since 1970, and by which actor, those apart that nobody made.
     pub(crate) fn stamps(&self) -> Vec<Stamp> {
-        let is_first = |hash: &automerge::ChangeHash| {
-            self.automerge.get_change_by_hash(hash).is_some_and(|change| genesis::is_first_change(&change))
-        };
         let changes = self.automerge.get_changes_meta(&[]);
         changes
             .into_iter()
-            .filter(|change| change.timestamp != 0 || change.seq != 1 || !is_first(&change.hash))
+            .filter(|change| !is_certified_actor(change.actor.to_bytes()))
             .map(|change| (milliseconds(change.timestamp), change.actor.to_bytes().to_vec()))
             .collect()
     }
@@ -259,10 +284,31 @@ impl Document {
     }
 
     /// Runs one local edit and returns the changes that it made, in order: none if it changed nothing, and more than one if it is too
-    /// large for one.
+    /// large for one. Those of a new entity's first content come first; nobody made them.
     ///
     /// On an error the document may hold part of the edit: drop it.
     pub(crate) fn edit(
+        &mut self,
+        actor: &[u8],
+        time_ms: i64,
+        edit: &LocalEdit<'_>,
+    ) -> Result<Vec<LocalChange>, WriteError> {
+        let Some(collection) = edit.new_in else { return self.edit_only(actor, time_ms, edit) };
+        let begun = guarded(|| match cfg!(bug = "equal-content-twice") {
+            true => Beginning::of(collection, &Map::new()),
+            false => Beginning::of(collection, edit.after),
+        });
+        let (changes, rest) = begun.map_err(|Panicked| panicked())??.into_changes();
+        let mut made = self.begin_with(changes)?;
+        // What others gave the entity first may be here too, and is no part of this edit.
+        let current = self.fields()?;
+        let after = rest.of(edit.after, &current);
+        let edit = LocalEdit { current: &current, after: &after, ..*edit };
+        made.extend(self.edit_only(actor, time_ms, &edit)?);
+        Ok(made)
+    }
+
+    fn edit_only(
         &mut self,
         actor: &[u8],
         time_ms: i64,
@@ -276,7 +322,7 @@ impl Document {
             edit.write(&mut writer)?;
             writer.finish()
         });
-        let (automerge, made) = made.map_err(|Panicked| WriteError::Engine("it panicked".into()))??;
+        let (automerge, made) = made.map_err(|Panicked| panicked())??;
         self.automerge = automerge;
         made.into_iter().map(|change| self.keep(change, time_ms)).collect()
     }
@@ -299,7 +345,7 @@ impl Document {
         Ok(LocalChange { hash, payload, time_ms, actor })
     }
 
-    fn counters(&self) -> Counters {
+    fn counters(&self) -> Counters<'_> {
         Counters::of(&self.automerge, self.counted_max)
     }
 
@@ -333,6 +379,10 @@ fn numbered_in_order(
         return Err(IngestError::FarAhead { first, limit: max_op.saturating_add(ahead_max) });
     }
     Ok(max_op.max(change.header.max_op()))
+}
+
+fn panicked() -> WriteError {
+    WriteError::Engine("it panicked".to_owned())
 }
 
 impl Default for Document {

@@ -4,17 +4,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use automerge::{Automerge, ObjId, ObjType, Prop, ROOT, ReadDoc, Value as Held, ValueRef};
+use automerge::{Automerge, ObjId, ObjType, ROOT, ReadDoc, Value as Held, ValueRef};
 use bytes::Bytes;
 use headwater_storage::{ChangeHash, CollectionName};
 use serde_json::{Value as Json, json};
 
-use super::counters::Counters;
+use super::place::{KEYED_KEY, Place, Shown, TUPLE_KEY, VARIANT_KEY, parts};
+use super::read::Reader;
 use super::texts::KnownTexts;
 use super::view::device_of;
-use super::{Document, EntityMeta, View, ViewError, read};
+use super::{Document, EntityMeta, View, ViewError, keyed};
 use crate::ingest::{IngestError, Panicked, check_stored_as, guarded, milliseconds};
-use crate::model::{DEPTH_MAX, JsonStyle, json_from_map, json_from_value};
+use crate::model::{DEPTH_MAX, JsonStyle, Value, json_from_map, json_from_value};
 
 /// An entity as JSON.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +25,8 @@ pub struct Projection {
     pub collection: Option<CollectionName>,
     /// The app's fields, without those whose names begin with `_`, in the style [`JsonStyle::Sql`].
     pub data: Json,
-    /// The values that compete, by the JSON pointer (RFC 6901) of their field; `{}` when there are none.
+    /// The values that compete, by the JSON pointer (RFC 6901) of their field; `{}` when there are none. Equal values do not compete,
+    /// and containers that merge are one value.
     ///
     /// Of each field a list, first the value that `data` shows, then the others, later operations first:
     /// `{"value": 4, "device": "0190...", "at": 1700000000000, "actor": "0190..."}`. The device is null where it was none of
@@ -92,9 +94,10 @@ fn make(changes: Vec<(ChangeHash, Bytes)>) -> Result<Option<Projection>, Project
 
 /// All fields and elements that have more than one value.
 fn conflicts(document: &Document) -> Result<Json, ViewError> {
-    let (automerge, counters) = (&document.automerge, document.counters());
-    let mut search = Search { automerge, counters, path: String::new(), found: Vec::new() };
-    search.map(&ROOT, 0)?;
+    let (counters, texts) = (document.counters(), KnownTexts::default());
+    let reader = Reader { document: &document.automerge, texts, counters: &counters };
+    let mut search = Search { reader, path: String::new(), found: Vec::new() };
+    search.map(&[ROOT], 0)?;
     let found = search.found;
     if found.is_empty() {
         return Ok(json!({}));
@@ -109,8 +112,7 @@ fn conflicts(document: &Document) -> Result<Json, ViewError> {
 
 /// Goes through all values that are shown, and notes where others compete with them.
 struct Search<'a> {
-    automerge: &'a Automerge,
-    counters: Counters,
+    reader: Reader<'a, Automerge>,
     /// The JSON pointer of where it is.
     path: String,
     /// By path, the competing values, the one that is shown first.
@@ -119,50 +121,146 @@ struct Search<'a> {
 
 // These recurse at most `DEPTH_MAX` deep, whatever the document holds.
 impl Search<'_> {
-    fn map(&mut self, object: &ObjId, depth: usize) -> Result<(), ViewError> {
-        for item in self.automerge.map_range(object, ..) {
-            // Headwater's own fields.
-            if depth == 0 && item.key.starts_with('_') {
-                continue;
-            }
-            // `jsonb` has no U+0000, in a path either.
-            let step = item.key.replace('~', "~0").replace('/', "~1").replace('\0', "\\u0000");
-            let parent_len = self.enter(&step);
-            if item.conflict {
-                self.note(object, Prop::Map(item.key.to_string()), depth + 1)?;
-            }
-            self.inside(&item.value, &|| item.id(), depth + 1)?;
+    fn map(&mut self, maps: &[ObjId], depth: usize) -> Result<(), ViewError> {
+        let document = self.reader.document;
+        let mut names: Vec<String> = maps.iter().flat_map(|map| document.keys(map)).collect();
+        names.sort_unstable();
+        names.dedup();
+        let is_there = |name: &str| names.iter().any(|other| other == name);
+        if depth > 0 && is_there(KEYED_KEY) {
+            return self.elements(maps, depth);
+        }
+        if depth > 0 && is_there(VARIANT_KEY) {
+            return self.case(maps, depth);
+        }
+        if depth > 0 && is_there(TUPLE_KEY) {
+            return self.place(Place::Field { maps, name: TUPLE_KEY }, depth + 1);
+        }
+        // Headwater's own fields are left out.
+        for name in names.iter().filter(|name| depth > 0 || !name.starts_with('_')) {
+            let parent_len = self.enter_field(name);
+            self.place(Place::Field { maps, name }, depth + 1)?;
             self.path.truncate(parent_len);
         }
         Ok(())
     }
 
-    fn list(&mut self, object: &ObjId, depth: usize) -> Result<(), ViewError> {
-        for item in self.automerge.list_range(object, ..) {
-            let parent_len = self.enter(&item.index.to_string());
-            if item.conflict {
-                self.note(object, Prop::Seq(item.index), depth + 1)?;
-            }
-            self.inside(&item.value, &|| item.id(), depth + 1)?;
+    /// A keyed list, which is an array in the order of its elements.
+    fn elements(&mut self, maps: &[ObjId], depth: usize) -> Result<(), ViewError> {
+        let names = match self.reader.container(ObjType::Map, maps, depth) {
+            Ok(Value::Keyed(key, items)) => keyed::names_of(&items, &key),
+            _ => Vec::new(),
+        };
+        for (index, name) in names.iter().enumerate() {
+            let parent_len = self.enter(&index.to_string());
+            self.place(Place::Field { maps, name }, depth + 1)?;
             self.path.truncate(parent_len);
         }
         Ok(())
     }
 
-    fn inside(
-        &mut self,
-        value: &ValueRef<'_>,
-        id: &dyn Fn() -> ObjId,
-        depth: usize,
-    ) -> Result<(), ViewError> {
+    /// One case of an enum, against the others that somebody chose meanwhile.
+    fn case(&mut self, maps: &[ObjId], depth: usize) -> Result<(), ViewError> {
+        let document = self.reader.document;
+        let mut values = Vec::new();
+        for (held, id) in (Place::Field { maps, name: VARIANT_KEY }).standing(document)?.into_iter().rev() {
+            let Some(name) = held.as_str().map(str::to_owned) else { continue };
+            if values.is_empty() {
+                let parent_len = self.enter_field(&name);
+                self.place(Place::Field { maps, name: &name }, depth + 1)?;
+                self.path.truncate(parent_len);
+            }
+            let content = self.reader.shown(Place::Field { maps, name: &name }, depth + 1)?;
+            let case = Value::Variant(name, Box::new(content.unwrap_or(Value::Null)));
+            values.push((json_from_value(&case, JsonStyle::Sql), id));
+        }
+        self.note(values);
+        Ok(())
+    }
+
+    fn list(&mut self, lists: &[ObjId], depth: usize) -> Result<(), ViewError> {
+        let document = self.reader.document;
+        let parts = parts(lists, |list| self.reader.items(list, depth))?;
+        let mut shown = 0;
+        for (list, (items, _)) in lists.iter().zip(parts).filter(|(_, (_, is_seen))| *is_seen) {
+            for index in 0..items.len().min(document.length(list)) {
+                let parent_len = self.enter(&(shown + index).to_string());
+                self.place(Place::Element { list, index }, depth + 1)?;
+                self.path.truncate(parent_len);
+            }
+            shown += items.len();
+        }
+        Ok(())
+    }
+
+    /// Notes what competes at a place, and goes into what is shown there.
+    fn place(&mut self, place: Place<'_>, depth: usize) -> Result<(), ViewError> {
         if depth > DEPTH_MAX {
             return Err(ViewError::TooDeep);
         }
-        match value {
-            ValueRef::Object(ObjType::Map | ObjType::Table) => self.map(&id(), depth),
-            ValueRef::Object(ObjType::List) => self.list(&id(), depth),
+        let document = self.reader.document;
+        let standing = place.standing(document)?;
+        let shown = match &*standing {
+            [] => return Ok(()),
+            [(Held::Object(kind), id)] => Shown::Container(*kind, vec![id.clone()]),
+            [_] => return Ok(()),
+            _ => match place.shown(document)? {
+                Some(shown) => shown,
+                None => return Ok(()),
+            },
+        };
+        if standing.len() > 1 {
+            let (united, first) = match &shown {
+                Shown::Scalar(_, id) => (std::slice::from_ref(id), id),
+                Shown::Counter { ids, .. } => (ids.as_slice(), ids.last().unwrap_or(&ROOT)),
+                Shown::Container(_, objects) => (objects.as_slice(), objects.last().unwrap_or(&ROOT)),
+            };
+            let seen = self.reader.shown(place, depth);
+            let mut values = vec![(self.json(seen)?, first.clone())];
+            // In ascending order of their operations: the last first.
+            for (held, id) in standing.into_iter().rev().filter(|(_, id)| !united.contains(id)) {
+                let held = match held {
+                    Held::Object(kind) => self.reader.container(kind, std::slice::from_ref(&id), depth),
+                    Held::Scalar(scalar) => {
+                        self.reader.value(&ValueRef::from(scalar.into_owned()), &|| id.clone(), depth)
+                    }
+                };
+                values.push((self.json(held.map(Some))?, id));
+            }
+            self.note(values);
+        }
+        match shown {
+            Shown::Container(ObjType::Map | ObjType::Table, maps) => self.map(&maps, depth),
+            Shown::Container(ObjType::List, lists) => self.list(&lists, depth),
             _ => Ok(()),
         }
+    }
+
+    fn json(&self, value: Result<Option<Value>, ViewError>) -> Result<Json, ViewError> {
+        match value {
+            Ok(Some(value)) => Ok(json_from_value(&value, JsonStyle::Sql)),
+            // The value that is shown is not too deep, or there would be no projection.
+            Ok(None) | Err(ViewError::TooDeep) => Ok(Json::Null),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes note of values that compete. Equal ones do not.
+    fn note(&mut self, values: Vec<(Json, ObjId)>) {
+        let mut differing: Vec<(Json, ObjId)> = Vec::with_capacity(values.len());
+        for (value, id) in values {
+            if differing.iter().all(|(other, _)| *other != value) {
+                differing.push((value, id));
+            }
+        }
+        if differing.len() > 1 {
+            self.found.push((self.path.clone(), differing));
+        }
+    }
+
+    fn enter_field(&mut self, name: &str) -> usize {
+        // `jsonb` has no U+0000, in a path either.
+        self.enter(&name.replace('~', "~0").replace('/', "~1").replace('\0', "\\u0000"))
     }
 
     /// Goes one step down. Returns how long the path was.
@@ -171,29 +269,6 @@ impl Search<'_> {
         self.path.push('/');
         self.path.push_str(step);
         parent_len
-    }
-
-    fn note(&mut self, object: &ObjId, prop: Prop, depth: usize) -> Result<(), ViewError> {
-        let competing = self.automerge.get_all(object, prop);
-        let competing = competing.map_err(|error| ViewError::Unreadable(error.to_string()))?;
-        let mut values = Vec::with_capacity(competing.len());
-        // In ascending order of their operations, and the last one is shown.
-        for (held, id) in competing.into_iter().rev() {
-            let held = match held {
-                Held::Object(kind) => ValueRef::Object(kind),
-                Held::Scalar(scalar) => ValueRef::from(scalar.into_owned()),
-            };
-            let (texts, id_of) = (KnownTexts::default(), || id.clone());
-            let value = match read::value(self.automerge, texts, &self.counters, &held, &id_of, depth) {
-                Ok(value) => json_from_value(&value, JsonStyle::Sql),
-                // The value that is shown is not too deep, or there would be no projection.
-                Err(ViewError::TooDeep) => Json::Null,
-                Err(error) => return Err(error),
-            };
-            values.push((value, id));
-        }
-        self.found.push((self.path.clone(), values));
-        Ok(())
     }
 }
 

@@ -60,6 +60,11 @@ impl Texts {
         self.known.insert(text.clone(), state);
     }
 
+    /// Notes that a local edit makes of a text what nobody says here.
+    pub(super) fn forget(&mut self, text: &ObjId) {
+        self.known.remove(text);
+    }
+
     /// After the last step of a local edit, once it is a change.
     pub(super) fn end(&mut self, document: &Automerge) {
         if !self.known.is_empty() {

@@ -7,10 +7,13 @@ use automerge::transaction::{CommitOptions, OwnedTransaction, Transactable};
 use automerge::{Automerge, Change, ObjId, ObjType, Prop, ReadDoc, ScalarValue};
 use headwater_storage::ChangeHash;
 
-use super::WriteError;
 use super::content::again_message;
-use super::texts::Texts;
-use crate::model::Splice;
+use super::counters::Counters;
+use super::place::{Place, Shown, parts, unreadable};
+use super::read::Reader;
+use super::texts::{KnownTexts, Texts};
+use super::{WriteError, order};
+use crate::model::{Map, Splice, Value};
 
 /// About what the operations of one change take, in bytes. Well below the limit of 256 KiB, because it is an estimate.
 const CHANGE_BYTES: usize = 192 << 10;
@@ -35,6 +38,8 @@ pub(super) struct Writer<'a> {
     bytes: usize,
     operations: usize,
     texts: &'a mut Texts,
+    /// Tells this editor's runs of elements from others'.
+    mark: String,
 }
 
 impl<'a> Writer<'a> {
@@ -46,8 +51,9 @@ impl<'a> Writer<'a> {
         texts: &'a mut Texts,
     ) -> Result<Self, WriteError> {
         texts.begin(&document);
+        let mark = order::mark(document.get_actor().to_bytes());
         let transaction = Some(begin(document)?);
-        Ok(Writer { transaction, time_ms, again, made: Vec::new(), bytes: 0, operations: 0, texts })
+        Ok(Writer { transaction, time_ms, again, made: Vec::new(), bytes: 0, operations: 0, texts, mark })
     }
 
     /// Ends the edit. Returns the document and the changes, in order.
@@ -57,15 +63,97 @@ impl<'a> Writer<'a> {
         Ok((document, self.made))
     }
 
-    /// The object in a field or element, if it holds one.
-    pub(super) fn container(&mut self, object: &ObjId, prop: &Prop) -> Result<Option<ObjId>, WriteError> {
-        let found = self.transaction()?.get(object, prop.clone())?;
-        Ok(found.and_then(|(value, id)| value.is_object().then_some(id)))
+    /// What a reader sees at a place, before this edit has touched it.
+    pub(super) fn shown(&mut self, place: Place<'_>) -> Result<Option<Shown>, WriteError> {
+        Ok(place.shown(self.transaction()?)?)
     }
 
-    pub(super) fn put(&mut self, object: &ObjId, prop: Prop, value: ScalarValue) -> Result<(), WriteError> {
+    /// The objects that are the container at a place, if one of this kind is there.
+    pub(super) fn container(
+        &mut self,
+        place: Place<'_>,
+        kind: ObjType,
+    ) -> Result<Option<Vec<ObjId>>, WriteError> {
+        Ok(match self.shown(place)? {
+            Some(Shown::Container(found, objects)) if found == kind => Some(objects),
+            _ => None,
+        })
+    }
+
+    /// The fields of a map that no reader sees now. Counters are left out where only the history tells what they come to.
+    pub(super) fn hidden_fields(&mut self, map: &ObjId) -> Result<Map, WriteError> {
+        let (texts, counters) = (KnownTexts::default(), Counters::default());
+        let document = &*self.transaction()?;
+        let reader = Reader { document, texts, counters: &counters };
+        Ok(reader.fields(std::slice::from_ref(map), 0)?)
+    }
+
+    pub(super) fn put(&mut self, place: Place<'_>, value: ScalarValue) -> Result<(), WriteError> {
+        let (object, prop) = self.only(place)?;
         self.room(1, name_bytes(&prop) + value_bytes(&value))?;
         Ok(self.transaction()?.put(object, prop, value)?)
+    }
+
+    pub(super) fn put_object(&mut self, place: Place<'_>, kind: ObjType) -> Result<ObjId, WriteError> {
+        let (object, prop) = self.only(place)?;
+        self.room(1, name_bytes(&prop))?;
+        Ok(self.transaction()?.put_object(object, prop, kind)?)
+    }
+
+    pub(super) fn delete(&mut self, place: Place<'_>) -> Result<(), WriteError> {
+        match place {
+            Place::Element { list, index } => self.delete_at(list, Prop::Seq(index)),
+            Place::Field { maps: [map], name } => self.delete_at(map, Prop::Map(name.to_owned())),
+            Place::Field { maps, name } => self.clear(maps, name),
+        }
+    }
+
+    /// Takes a field from each of several maps that has it.
+    fn clear(&mut self, maps: &[ObjId], name: &str) -> Result<(), WriteError> {
+        for map in maps {
+            let place = Place::Field { maps: std::slice::from_ref(map), name };
+            if place.is_taken(self.transaction()?)? {
+                self.delete_at(map, Prop::Map(name.to_owned()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn delete_at(&mut self, object: &ObjId, prop: Prop) -> Result<(), WriteError> {
+        self.room(1, name_bytes(&prop))?;
+        Ok(self.transaction()?.delete(object, prop)?)
+    }
+
+    /// Counts where a counter is shown.
+    pub(super) fn increment(&mut self, place: Place<'_>, by: i64) -> Result<(), WriteError> {
+        let (object, prop) = match place {
+            Place::Element { list, index } => (list, Prop::Seq(index)),
+            Place::Field { maps, name } => {
+                let mut holder = maps.last().ok_or_else(no_map)?;
+                for map in maps.iter().rev() {
+                    let place = Place::Field { maps: std::slice::from_ref(map), name };
+                    if matches!(self.shown(place)?, Some(Shown::Counter { .. })) {
+                        holder = map;
+                        break;
+                    }
+                }
+                (holder, Prop::Map(name.to_owned()))
+            }
+        };
+        self.room(1, name_bytes(&prop))?;
+        Ok(self.transaction()?.increment(object, prop, by)?)
+    }
+
+    /// Where something new goes: into the last of several maps that are one, and out of the others.
+    fn only<'p>(&mut self, place: Place<'p>) -> Result<(&'p ObjId, Prop), WriteError> {
+        Ok(match place {
+            Place::Element { list, index } => (list, Prop::Seq(index)),
+            Place::Field { maps, name } => {
+                let (last, others) = maps.split_last().ok_or_else(no_map)?;
+                self.clear(others, name)?;
+                (last, Prop::Map(name.to_owned()))
+            }
+        })
     }
 
     pub(super) fn insert(
@@ -78,16 +166,6 @@ impl<'a> Writer<'a> {
         Ok(self.transaction()?.insert(list, index, value)?)
     }
 
-    pub(super) fn put_object(
-        &mut self,
-        object: &ObjId,
-        prop: Prop,
-        kind: ObjType,
-    ) -> Result<ObjId, WriteError> {
-        self.room(1, name_bytes(&prop))?;
-        Ok(self.transaction()?.put_object(object, prop, kind)?)
-    }
-
     pub(super) fn insert_object(
         &mut self,
         list: &ObjId,
@@ -98,24 +176,15 @@ impl<'a> Writer<'a> {
         Ok(self.transaction()?.insert_object(list, index, kind)?)
     }
 
-    pub(super) fn delete(&mut self, object: &ObjId, prop: Prop) -> Result<(), WriteError> {
-        self.room(1, name_bytes(&prop))?;
-        Ok(self.transaction()?.delete(object, prop)?)
-    }
-
-    pub(super) fn increment(&mut self, object: &ObjId, prop: Prop, by: i64) -> Result<(), WriteError> {
-        self.room(1, name_bytes(&prop))?;
-        Ok(self.transaction()?.increment(object, prop, by)?)
-    }
-
-    /// Edits a text that holds `before`.
+    /// Edits a text that holds `before`; several that are one text hold it together.
     pub(super) fn edit_text(
         &mut self,
-        text: &ObjId,
+        texts: &[ObjId],
         before: &str,
         after: &str,
         splices: &[Splice],
     ) -> Result<(), WriteError> {
+        let [text] = texts else { return self.edit_parts(texts, splices) };
         if let Some(transaction) = &self.transaction {
             self.texts.note(transaction, text, before, after);
         }
@@ -133,9 +202,79 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Edits a text of several parts: each letter in the part that it stands in.
+    fn edit_parts(&mut self, texts: &[ObjId], splices: &[Splice]) -> Result<(), WriteError> {
+        let document = self.transaction()?;
+        let contents = parts(texts, |text| document.text(text).map_err(unreadable))?;
+        let mut lens = Vec::with_capacity(texts.len());
+        for (text, (content, is_seen)) in texts.iter().zip(contents) {
+            self.texts.forget(text);
+            let len = content.chars().count();
+            if !is_seen {
+                // Its repetition would be seen once the other is edited.
+                self.splice(text, 0, len, "")?;
+            }
+            lens.push(if is_seen { len } else { 0 });
+        }
+        for Splice { position, deleted, inserted } in splices {
+            let (mut position, mut deleted, mut inserted) = (*position, *deleted, inserted.as_str());
+            for (text, len) in texts.iter().zip(&mut lens) {
+                let is_inside = position < *len || (position == *len && !inserted.is_empty() && deleted == 0);
+                if !is_inside {
+                    position -= (*len).min(position);
+                    continue;
+                }
+                let goes = deleted.min(*len - position);
+                self.splice(text, position, goes, inserted)?;
+                *len = *len - goes + inserted.chars().count();
+                (deleted, inserted, position) = (deleted - goes, "", 0);
+                if deleted == 0 {
+                    break;
+                }
+            }
+            if !inserted.is_empty()
+                && let Some((text, len)) = texts.last().zip(lens.last_mut())
+            {
+                self.splice(text, *len, 0, inserted)?;
+                *len += inserted.chars().count();
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a list of several parts: how many elements a reader sees of each. What repeats another part goes.
+    pub(super) fn begin_parts(&mut self, lists: &[ObjId]) -> Result<Vec<usize>, WriteError> {
+        let (texts, counters) = (KnownTexts::default(), Counters::default());
+        let document = &*self.transaction()?;
+        let reader = Reader { document, texts, counters: &counters };
+        let seen: Vec<(Vec<Value>, bool)> = parts(lists, |list| reader.items(list, 0))?;
+        let mut lens = Vec::with_capacity(lists.len());
+        for (list, (items, is_seen)) in lists.iter().zip(seen) {
+            if is_seen {
+                lens.push(items.len());
+                continue;
+            }
+            for _ in 0..items.len() {
+                self.delete_at(list, Prop::Seq(0))?;
+            }
+            lens.push(0);
+        }
+        Ok(lens)
+    }
+
+    /// The mark of this editor's runs.
+    pub(super) fn mark(&self) -> &str {
+        &self.mark
+    }
+
     /// Writes what a new text begins with.
     pub(super) fn fill_text(&mut self, text: &ObjId, content: &str) -> Result<(), WriteError> {
         self.splice(text, 0, 0, content)
+    }
+
+    /// Adds letters behind the `at` letters that a text has.
+    pub(super) fn append_text(&mut self, text: &ObjId, at: usize, content: &str) -> Result<(), WriteError> {
+        self.splice(text, at, 0, content)
     }
 
     /// Replaces letters of a text, in as many steps as changes have room for.
@@ -201,13 +340,17 @@ impl<'a> Writer<'a> {
         Ok(document)
     }
 
-    fn transaction(&mut self) -> Result<&mut OwnedTransaction, WriteError> {
+    pub(super) fn transaction(&mut self) -> Result<&mut OwnedTransaction, WriteError> {
         self.transaction.as_mut().ok_or_else(no_transaction)
     }
 }
 
 fn begin(document: Automerge) -> Result<OwnedTransaction, WriteError> {
     document.into_transaction(None, None).map_err(|error| WriteError::Engine(error.to_string()))
+}
+
+fn no_map() -> WriteError {
+    WriteError::Engine("a field is in a map".to_owned())
 }
 
 fn no_transaction() -> WriteError {

@@ -4,6 +4,7 @@ use automerge::Change;
 use bytes::Bytes;
 use headwater_storage::{ChangeHash, ChangeRecord, PayloadKind};
 
+use super::certificate::{check_certificate, is_certified_actor};
 use super::prevalidate::prevalidate_change;
 use super::{ChangeHeader, ChangeLimits, IngestError, Panicked, Verdict, caught};
 
@@ -100,6 +101,9 @@ pub fn check_record(record: &ChangeRecord, limits: &ChangeLimits) -> Result<Chec
     let header = prevalidate_change(&record.payload, limits)?;
     if header.hash != record.hash {
         return Err(IngestError::WrongHash { claimed: record.hash, actual: header.hash });
+    }
+    if is_certified_actor(&header.actor) {
+        check_certificate(&record.collection, &header.chunk)?;
     }
     parse(header, &record.payload, Form::Canonical)
 }

@@ -94,6 +94,15 @@ fn first_chunk(bytes: &Bytes) -> Result<Chunk, IngestError> {
     Ok(Chunk { kind, bytes: bytes.slice(..body_at + length), body_at })
 }
 
+/// A chunk of the same kind with another body of the same length.
+pub(super) fn resealed(chunk: &Chunk, body: &[u8]) -> Bytes {
+    let mut bytes = chunk.bytes[..chunk.body_at].to_vec();
+    bytes.extend_from_slice(body);
+    let hash = Sha256::digest(&bytes[TYPE_AT..]);
+    bytes[CHECKSUM_AT..TYPE_AT].copy_from_slice(&hash[..TYPE_AT - CHECKSUM_AT]);
+    Bytes::from(bytes)
+}
+
 impl Chunk {
     /// The one chunk of a byte string that has to be a single chunk.
     ///

@@ -41,6 +41,10 @@ pub enum IngestError {
     /// A payload of a kind that this version does not take from a peer.
     #[error("a payload of this kind is not accepted here")]
     UnsupportedKind,
+    /// A change that nobody made, as the first content of an entity is, with other content than its actor certifies. Somebody made
+    /// it by hand, to be in the way of the right one.
+    #[error("its content is not what its actor certifies")]
+    Uncertified,
     /// Parsed, but contradicts the entity's other changes.
     #[error("the change does not apply: {0}")]
     DoesNotApply(String),

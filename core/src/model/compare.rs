@@ -1,7 +1,8 @@
 //! When two values are equal: the one place that knows NaN, negative zero, whole numbers of either sign, and kinds.
 //!
 //! - `==` is exact: the same kind and the same content, floats bit for bit. NaN equals itself, and -0 differs from 0.
-//! - [`Value::same`] is what a reader sees: numbers by amount, strings and texts by content, lists of either kind by their elements.
+//! - [`Value::same`] is what a reader sees: numbers by amount, strings and texts by content, lists of any kind by their elements, a case
+//!   of an enum as the map that it is to other programs.
 //! - [`Value::satisfies`] asks whether a field already is what an edit wants it to be.
 //! - [`fingerprint`] gives equal bytes exactly for values that are the same to a reader.
 
@@ -26,6 +27,8 @@ impl PartialEq for Value {
             (Value::List(a), Value::List(b)) => a == b,
             (Value::Keyed(key, a), Value::Keyed(other_key, b)) => key == other_key && a == b,
             (Value::Map(a), Value::Map(b)) => a == b,
+            (Value::Tuple(a), Value::Tuple(b)) => a == b,
+            (Value::Variant(name, a), Value::Variant(other_name, b)) => name == other_name && a == b,
             _ => discriminant(self) == discriminant(other),
         }
     }
@@ -34,7 +37,8 @@ impl PartialEq for Value {
 impl Eq for Value {}
 
 impl Value {
-    /// Whether the two are the same to a reader: numbers by amount, strings and texts by content, lists of either kind by their elements.
+    /// Whether the two are the same to a reader: numbers by amount, strings and texts by content, lists of any kind by their
+    /// elements, a case of an enum as the map that it is to other programs.
     ///
     /// NaN is the same as a NaN of the same bits. -0 is the same as itself only, because no whole number holds its sign.
     ///
@@ -45,11 +49,11 @@ impl Value {
     /// assert!(!Value::Float(-0.0).same(&Value::Int(0)));
     /// ```
     pub fn same(&self, other: &Value) -> bool {
-        same(self, other, scalars_are_same)
+        same(self, other, |_, _| true)
     }
 
     /// Whether a field that holds this already is what an edit wants. As [`Value::same`], but a text is not yet there where a
-    /// string is, nor a counter where a plain number is: both merge in another way from then on.
+    /// string is, nor a counter where a plain number is, nor a keyed list where a plain one is: they merge in another way.
     ///
     /// ```
     /// use headwater::Value;
@@ -58,25 +62,39 @@ impl Value {
     /// ```
     pub fn satisfies(&self, wanted: &Value) -> bool {
         same(self, wanted, |held, wanted| {
-            let is_kind_missing = |kind: fn(&Value) -> bool| kind(wanted) && !kind(held);
-            scalars_are_same(held, wanted)
-                && !is_kind_missing(|value| matches!(value, Value::Text(_)))
-                && !is_kind_missing(|value| matches!(value, Value::Counter(_)))
+            let merges_otherwise = match wanted {
+                Value::Text(_) => !matches!(held, Value::Text(_)),
+                Value::Counter(_) => !matches!(held, Value::Counter(_)),
+                Value::Tuple(_) => !matches!(held, Value::Tuple(_)),
+                Value::Variant(..) => !matches!(held, Value::Variant(..)),
+                Value::Keyed(key, _) => !matches!(held, Value::Keyed(held, _) if held == key),
+                _ => false,
+            };
+            !merges_otherwise
         })
     }
 }
 
-/// Walks lists and maps, and leaves everything else to `scalars`.
-fn same(a: &Value, b: &Value, scalars: fn(&Value, &Value) -> bool) -> bool {
+/// Walks both values. `fits` says of any two that are the same in all else whether they count as that.
+fn same(a: &Value, b: &Value, fits: fn(&Value, &Value) -> bool) -> bool {
+    if !fits(a, b) {
+        return false;
+    }
     if let (Some(a), Some(b)) = (a.as_list(), b.as_list()) {
-        return a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b, scalars));
+        return a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b, fits));
     }
     match (a, b) {
-        (Value::Map(a), Value::Map(b)) => {
-            a.len() == b.len()
-                && a.iter().zip(b).all(|((ka, va), (kb, vb))| ka == kb && same(va, vb, scalars))
+        (Value::Variant(name, a), Value::Variant(other, b)) => name == other && same(a, b, fits),
+        (Value::Variant(name, content), Value::Map(map)) => {
+            map.len() == 1 && map.get(name).is_some_and(|held| same(content, held, fits))
         }
-        _ => scalars(a, b),
+        (Value::Map(map), Value::Variant(name, content)) => {
+            map.len() == 1 && map.get(name).is_some_and(|held| same(held, content, fits))
+        }
+        (Value::Map(a), Value::Map(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|((ka, va), (kb, vb))| ka == kb && same(va, vb, fits))
+        }
+        _ => scalars_are_same(a, b),
     }
 }
 
@@ -134,7 +152,10 @@ pub(crate) fn fingerprint(value: &Value) -> Vec<u8> {
 fn plain(value: &Value) -> Value {
     match value {
         Value::Text(text) => Value::Str(text.to_string()),
-        Value::List(items) | Value::Keyed(_, items) => Value::List(items.iter().map(plain).collect()),
+        Value::List(items) | Value::Keyed(_, items) | Value::Tuple(items) => {
+            Value::List(items.iter().map(plain).collect())
+        }
+        Value::Variant(name, content) => Value::Map(Map::from([(name.clone(), plain(content))])),
         Value::Map(map) => {
             Value::Map(map.iter().map(|(key, value)| (key.clone(), plain(value))).collect::<Map>())
         }

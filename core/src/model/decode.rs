@@ -90,8 +90,9 @@ impl FromValue {
             Value::Str(v) => Unexpected::Str(v),
             Value::Bytes(v) => Unexpected::Bytes(v),
             Value::Text(v) => Unexpected::Str(v.as_str()),
-            Value::List(_) | Value::Keyed(..) => Unexpected::Seq,
+            Value::List(_) | Value::Keyed(..) | Value::Tuple(_) => Unexpected::Seq,
             Value::Map(_) => Unexpected::Map,
+            Value::Variant(..) => Unexpected::Enum,
         }
     }
 
@@ -142,10 +143,11 @@ impl<'de> Deserializer<'de> for FromValue {
             Value::Str(v) => visitor.visit_string(v),
             Value::Text(v) => visitor.visit_string(v.to_string()),
             Value::Bytes(v) => visitor.visit_byte_buf(v),
-            Value::List(items) | Value::Keyed(_, items) => {
+            Value::List(items) | Value::Keyed(_, items) | Value::Tuple(items) => {
                 visitor.visit_seq(Items { items: items.into_iter(), index: 0 })
             }
-            Value::Map(map) => visitor.visit_map(Fields { entries: map.into_iter(), next: None }),
+            Value::Map(map) => visitor.visit_map(Fields::of(map)),
+            Value::Variant(name, content) => visitor.visit_map(Fields::of(Map::from([(name, *content)]))),
         }
     }
 
@@ -246,8 +248,12 @@ impl<'de> Deserializer<'de> for FromValue {
         match self.0 {
             Value::Str(variant) => visitor.visit_enum(StringDeserializer::new(variant)),
             Value::Text(variant) => visitor.visit_enum(StrDeserializer::new(variant.as_str())),
-            Value::Map(map) if map.len() == 1 => visitor
-                .visit_enum(MapAccessDeserializer::new(Fields { entries: map.into_iter(), next: None })),
+            Value::Map(map) if map.len() == 1 => {
+                visitor.visit_enum(MapAccessDeserializer::new(Fields::of(map)))
+            }
+            Value::Variant(name, content) => {
+                visitor.visit_enum(MapAccessDeserializer::new(Fields::of(Map::from([(name, *content)]))))
+            }
             _ => Err(self.mismatch(&visitor)),
         }
     }
@@ -287,6 +293,12 @@ impl<'de> de::SeqAccess<'de> for Items {
 struct Fields {
     entries: std::collections::btree_map::IntoIter<String, Value>,
     next: Option<(String, Value)>,
+}
+
+impl Fields {
+    fn of(map: Map) -> Fields {
+        Fields { entries: map.into_iter(), next: None }
+    }
 }
 
 impl<'de> de::MapAccess<'de> for Fields {

@@ -127,17 +127,21 @@ impl Serializer for ToValue {
         variant: &'static str,
         value: &T,
     ) -> Encoded {
-        Ok(Value::Map(Map::from([(variant.to_owned(), value.serialize(ToValue)?)])))
+        Ok(wrap_variant(Some(variant), value.serialize(ToValue)?))
     }
 
     fn serialize_seq(self, len: Option<usize>) -> Result<ListBuilder, EncodeError> {
-        Ok(ListBuilder { items: Vec::with_capacity(len.unwrap_or(0).min(4096)), variant: None })
+        Ok(ListBuilder {
+            items: Vec::with_capacity(len.unwrap_or(0).min(4096)),
+            make: Value::List,
+            variant: None,
+        })
     }
-    fn serialize_tuple(self, len: usize) -> Result<ListBuilder, EncodeError> {
-        self.serialize_seq(Some(len))
+    fn serialize_tuple(self, _len: usize) -> Result<ListBuilder, EncodeError> {
+        Ok(ListBuilder { items: Vec::new(), make: Value::Tuple, variant: None })
     }
     fn serialize_tuple_struct(self, _name: &'static str, len: usize) -> Result<ListBuilder, EncodeError> {
-        self.serialize_seq(Some(len))
+        self.serialize_tuple(len)
     }
     fn serialize_tuple_variant(
         self,
@@ -146,7 +150,7 @@ impl Serializer for ToValue {
         variant: &'static str,
         _len: usize,
     ) -> Result<ListBuilder, EncodeError> {
-        Ok(ListBuilder { items: Vec::new(), variant: Some(variant) })
+        Ok(ListBuilder { items: Vec::new(), make: Value::Tuple, variant: Some(variant) })
     }
     fn serialize_map(self, _len: Option<usize>) -> Result<MapBuilder, EncodeError> {
         Ok(MapBuilder::default())
@@ -172,6 +176,7 @@ fn integer<T: Serialize + ?Sized>(value: &T, make: fn(i64) -> Value) -> Encoded 
 
 struct ListBuilder {
     items: Vec<Value>,
+    make: fn(Vec<Value>) -> Value,
     variant: Option<&'static str>,
 }
 
@@ -182,7 +187,7 @@ impl ListBuilder {
     }
 
     fn finish(self) -> Encoded {
-        Ok(wrap_variant(self.variant, Value::List(self.items)))
+        Ok(wrap_variant(self.variant, (self.make)(self.items)))
     }
 }
 
@@ -206,7 +211,7 @@ impl MapBuilder {
 
 fn wrap_variant(variant: Option<&'static str>, value: Value) -> Value {
     match variant {
-        Some(name) => Value::Map(Map::from([(name.to_owned(), value)])),
+        Some(name) => Value::Variant(name.to_owned(), Box::new(value)),
         None => value,
     }
 }

@@ -3,6 +3,7 @@
 //! null, bool, integers, floats, text strings and byte strings are themselves; a map has string keys in order; and
 //! tag 1024 + n marks what CBOR has no type for: 0 timestamp (int), 1 counter (int), 2 text (string). The numbers lie in CBOR's
 //! first-come range and never leave the file they were written in.
+//! Behind a tag, an array of a name and a value is a keyed list (3) or a case of an enum (4), and an array of values a tuple (5).
 
 use minicbor::data::{Tag, Type};
 use minicbor::decode::Error as CborError;
@@ -14,6 +15,9 @@ use super::{DEPTH_MAX, Map, Text, Value};
 const TAG_TIMESTAMP: u64 = 1024;
 const TAG_COUNTER: u64 = 1025;
 const TAG_TEXT: u64 = 1026;
+const TAG_KEYED: u64 = 1027;
+const TAG_VARIANT: u64 = 1028;
+const TAG_TUPLE: u64 = 1029;
 
 type EncodeResult<W> = Result<(), minicbor::encode::Error<<W as Write>::Error>>;
 
@@ -29,15 +33,24 @@ pub(crate) fn encode_value<W: Write>(out: &mut Encoder<W>, value: &Value) -> Enc
         Value::Timestamp(v) => out.tag(Tag::new(TAG_TIMESTAMP))?.i64(*v)?,
         Value::Counter(v) => out.tag(Tag::new(TAG_COUNTER))?.i64(*v)?,
         Value::Text(v) => out.tag(Tag::new(TAG_TEXT))?.str(v.as_str())?,
-        Value::List(items) | Value::Keyed(_, items) => {
-            out.array(items.len() as u64)?;
-            for item in items {
-                encode_value(out, item)?;
-            }
-            out
+        Value::List(items) => return encode_list(out, items),
+        Value::Keyed(key, items) => {
+            return encode_list(out.tag(Tag::new(TAG_KEYED))?.array(2)?.str(key)?, items);
+        }
+        Value::Tuple(items) => return encode_list(out.tag(Tag::new(TAG_TUPLE))?, items),
+        Value::Variant(name, content) => {
+            return encode_value(out.tag(Tag::new(TAG_VARIANT))?.array(2)?.str(name)?, content);
         }
         Value::Map(map) => return encode_map(out, map),
     };
+    Ok(())
+}
+
+fn encode_list<W: Write>(out: &mut Encoder<W>, items: &[Value]) -> EncodeResult<W> {
+    out.array(items.len() as u64)?;
+    for item in items {
+        encode_value(out, item)?;
+    }
     Ok(())
 }
 
@@ -69,17 +82,12 @@ pub(crate) fn decode_value(input: &mut Decoder<'_>, depth: usize) -> Result<Valu
             TAG_TIMESTAMP => Value::Timestamp(input.i64()?),
             TAG_COUNTER => Value::Counter(input.i64()?),
             TAG_TEXT => Value::Text(Text::from(input.str()?)),
+            TAG_KEYED => Value::Keyed(name(input)?, decode_list(input, depth)?),
+            TAG_VARIANT => Value::Variant(name(input)?, Box::new(decode_value(input, depth + 1)?)),
+            TAG_TUPLE => Value::Tuple(decode_list(input, depth)?),
             _ => return Err(CborError::message("unknown tag")),
         },
-        Type::Array => {
-            let len = definite(input.array()?)?;
-            // The length is not trusted for the allocation: the elements must really be there.
-            let mut items = Vec::with_capacity(len.min(1024) as usize);
-            for _ in 0..len {
-                items.push(decode_value(input, depth + 1)?);
-            }
-            Value::List(items)
-        }
+        Type::Array => Value::List(decode_list(input, depth)?),
         Type::Map => {
             let mut map = Map::new();
             for _ in 0..definite(input.map()?)? {
@@ -90,6 +98,24 @@ pub(crate) fn decode_value(input: &mut Decoder<'_>, depth: usize) -> Result<Valu
         }
         other => return Err(CborError::type_mismatch(other)),
     })
+}
+
+fn decode_list(input: &mut Decoder<'_>, depth: usize) -> Result<Vec<Value>, CborError> {
+    let len = definite(input.array()?)?;
+    // The length is not trusted for the allocation: the elements must really be there.
+    let mut items = Vec::with_capacity(len.min(1024) as usize);
+    for _ in 0..len {
+        items.push(decode_value(input, depth + 1)?);
+    }
+    Ok(items)
+}
+
+/// The name in front of what is behind a tag.
+fn name(input: &mut Decoder<'_>) -> Result<String, CborError> {
+    match definite(input.array()?)? {
+        2 => Ok(input.str()?.to_owned()),
+        _ => Err(CborError::message("a name and a value are expected")),
+    }
 }
 
 fn definite(len: Option<u64>) -> Result<u64, CborError> {
@@ -114,6 +140,11 @@ mod tests {
             ("e".to_owned(), Value::Counter(i64::MIN)),
             ("f".to_owned(), Value::Text("ü".into())),
             ("g".to_owned(), Value::Str(String::new())),
+            (
+                "h".to_owned(),
+                Value::Keyed("id".into(), vec![Value::Map(Map::from([("id".into(), 1.into())]))]),
+            ),
+            ("i".to_owned(), Value::Tuple(vec![Value::Variant("Hot".into(), Box::new(Value::Null))])),
         ]));
         let mut bytes = Vec::new();
         encode_value(&mut Encoder::new(&mut bytes), &value).unwrap();

@@ -2,7 +2,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-use serde::de::{Deserializer, Visitor};
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
@@ -91,8 +91,12 @@ impl KeyField for IdField {
     const NAME: &'static str = "id";
 }
 
-/// A list whose elements are matched by a key field, so that an insert at the front does not rewrite the others, and two
-/// devices that edit different fields of one element keep both edits.
+/// A list whose elements are told apart by a key field: each key is there once. Two devices that edit one element keep both edits,
+/// also when one of them, or both, move it. A removal wins over what others do to the element meanwhile, until the key is added
+/// again.
+///
+/// Keys are strings, whole numbers, bytes or timestamps, each at most 1 KiB long. An element without a key, or a key that is there
+/// twice, makes the write fail, before anything is written.
 ///
 /// ```
 /// use headwater::model::Keyed;
@@ -170,10 +174,10 @@ impl<T: Serialize, K: KeyField> Serialize for KeyedBody<'_, T, K> {
     }
 }
 
-impl<'de, T: Deserialize<'de>, K> Deserialize<'de> for Keyed<T, K> {
+impl<'de, T: Deserialize<'de>, K: KeyField> Deserialize<'de> for Keyed<T, K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct KeyedVisitor<T, K>(PhantomData<fn() -> (T, K)>);
-        impl<'de, T: Deserialize<'de>, K> Visitor<'de> for KeyedVisitor<T, K> {
+        impl<'de, T: Deserialize<'de>, K: KeyField> Visitor<'de> for KeyedVisitor<T, K> {
             type Value = Keyed<T, K>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a keyed list")
@@ -182,8 +186,15 @@ impl<'de, T: Deserialize<'de>, K> Deserialize<'de> for Keyed<T, K> {
                 if d.is_human_readable() {
                     Vec::deserialize(d).map(Keyed::from)
                 } else {
-                    <(String, Vec<T>)>::deserialize(d).map(|(_, items)| Keyed::from(items))
+                    // The name of the key goes along, for whoever looks at the shape of a type.
+                    d.deserialize_tuple_struct(K::NAME, 2, self)
                 }
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
+                let missing = |at| de::Error::invalid_length(at, &"the name of the key and the elements");
+                let _key: String = parts.next_element()?.ok_or_else(|| missing(0))?;
+                let items: Vec<T> = parts.next_element()?.ok_or_else(|| missing(1))?;
+                Ok(Keyed::from(items))
             }
         }
         deserializer.deserialize_newtype_struct(KEYED_NAME, KeyedVisitor(PhantomData))

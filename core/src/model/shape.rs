@@ -76,6 +76,7 @@ impl ContainerKind {
         match self {
             ContainerKind::Text => Value::Text(super::Text::new()),
             ContainerKind::List => Value::List(Vec::new()),
+            ContainerKind::Keyed(key) => Value::Keyed(key.to_owned(), Vec::new()),
             ContainerKind::Map => Value::Map(Map::new()),
             ContainerKind::Counter => Value::Counter(0),
         }
@@ -122,7 +123,7 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         match name {
             TEXT_NAME => self.container(ContainerKind::Text),
             COUNTER_NAME => self.container(ContainerKind::Counter),
-            KEYED_NAME => self.container(ContainerKind::List),
+            KEYED_NAME => visitor.visit_newtype_struct(KeyProbe(self)),
             _ => visitor.visit_newtype_struct(self),
         }
     }
@@ -157,6 +158,35 @@ impl<'de> Deserializer<'de> for Probe<'_> {
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct tuple
         tuple_struct enum identifier ignored_any
+    }
+}
+
+/// Inside a keyed list, which tells the name of its key to formats that are not for people.
+struct KeyProbe<'a>(Probe<'a>);
+
+impl<'de> Deserializer<'de> for KeyProbe<'_> {
+    type Error = DecodeError;
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, DecodeError> {
+        Err(stop())
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        key: &'static str,
+        _len: usize,
+        _visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        self.0.container(ContainerKind::Keyed(key))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple map struct enum identifier ignored_any
     }
 }
 
@@ -224,7 +254,7 @@ mod tests {
         let expected = [
             ("notes", ContainerKind::Text),
             ("brews", ContainerKind::Counter),
-            ("steps", ContainerKind::List),
+            ("steps", ContainerKind::Keyed("id")),
             ("water", ContainerKind::Map),
             ("water.minerals", ContainerKind::List),
             ("extra", ContainerKind::Map),

@@ -41,10 +41,15 @@ pub enum Value {
     Text(Text),
     /// An ordered list.
     List(Vec<Value>),
-    /// A list whose elements are maps, matched by the field named here. Reads give [`Value::List`].
+    /// A list whose elements are maps, told apart by the field named here: each key is there once, and an element that is moved
+    /// stays the same element.
     Keyed(String, Vec<Value>),
     /// A map by name.
     Map(Map),
+    /// A list of a fixed length, whose elements are told apart by their places: a tuple, or an array of a fixed size.
+    Tuple(Vec<Value>),
+    /// One case of an enum, by its name, and what it holds. Concurrent edits inside one case merge; of two cases one wins.
+    Variant(String, Box<Value>),
 }
 
 /// The kinds of value that merge inside instead of being replaced, and so must be created once.
@@ -54,6 +59,8 @@ pub enum ContainerKind {
     Text,
     /// A [`Value::List`].
     List,
+    /// A [`Value::Keyed`], whose elements are told apart by the field named here.
+    Keyed(&'static str),
     /// A [`Value::Map`].
     Map,
     /// A [`Value::Counter`].
@@ -101,26 +108,15 @@ impl Value {
         }
     }
 
-    /// The elements, if this is a list of either kind.
+    /// The elements, if this is a list of any kind.
     pub fn as_list(&self) -> Option<&[Value]> {
         match self {
-            Value::List(items) | Value::Keyed(_, items) => Some(items),
+            Value::List(items) | Value::Keyed(_, items) | Value::Tuple(items) => Some(items),
             _ => None,
         }
     }
 
-    /// Which container this value lives in, if it merges inside.
-    pub fn container_kind(&self) -> Option<ContainerKind> {
-        match self {
-            Value::Text(_) => Some(ContainerKind::Text),
-            Value::List(_) | Value::Keyed(..) => Some(ContainerKind::List),
-            Value::Map(_) => Some(ContainerKind::Map),
-            Value::Counter(_) => Some(ContainerKind::Counter),
-            _ => None,
-        }
-    }
-
-    /// Whether lists and maps nest at most [`DEPTH_MAX`] deep, where this value itself is at `depth`.
+    /// Whether lists and maps nest at most [`DEPTH_MAX`] deep in a document, where this value itself is at `depth`.
     pub(crate) fn fits_depth(&self, depth: usize) -> bool {
         if depth > DEPTH_MAX {
             return false;
@@ -130,6 +126,9 @@ impl Value {
                 items.iter().all(|item| item.fits_depth(depth + 1))
             }
             Value::Map(map) => map.values().all(|value| value.fits_depth(depth + 1)),
+            // A map stands around the list.
+            Value::Tuple(items) => items.iter().all(|item| item.fits_depth(depth + 2)),
+            Value::Variant(_, content) => content.fits_depth(depth + 1),
             _ => true,
         }
     }

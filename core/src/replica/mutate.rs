@@ -161,11 +161,11 @@ impl Replica {
         check_fields(&after)?;
         let view_error = |error| EditError::View { entity, error };
         let mut changes = Vec::new();
-        if let Some(genesis) = genesis {
+        let is_new = base.as_ref().is_none_or(|base| !base.exists());
+        if let Some(genesis) = genesis.filter(|_| !is_new) {
             let current = base.as_ref().map_or(const { &Map::new() }, |base| &base.fields);
             changes = genesis.create_missing(&mut document, current, &before, &after)?;
         }
-        let is_new = base.as_ref().is_none_or(|base| !base.exists());
         let fresh;
         let current = if changes.is_empty() {
             base.as_ref().map_or(const { &Map::new() }, |base| &base.fields)
@@ -182,7 +182,8 @@ impl Replica {
             again,
         };
         let made = document.edit(&self.actor(), now_ms as i64, &edit)?;
-        let stamp = made.first().map(|made| (made.time_ms, made.actor.clone()));
+        let ordinary = made.iter().find(|made| !made.is_certified());
+        let stamp = ordinary.map(|made| (made.time_ms, made.actor.clone()));
         changes.extend(made.into_iter().map(|made| (made.hash, made.payload)));
         if changes.is_empty() {
             return Ok(None);

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use headwater_storage::{
-    ChangeHash, CollectionName, Commit, CommitError, Committed, Direction, EntityId, OutboxSeq, SetAside,
-    SpaceId, Step, StoreError,
+    ChangeHash, ChangeRecord, CollectionName, Commit, CommitError, Committed, Direction, EntityId, OutboxSeq,
+    SetAside, SpaceId, Step, StoreError,
 };
 use tokio::sync::broadcast;
 
 use super::{Missed, Replica};
-use crate::document::{Alarm, Content, author};
+use crate::document::{Alarm, Content, author, is_nobodys};
 
 /// Notices that a slow listener may fall behind before it has to look at what is set aside by itself.
 const NOTICES_BUFFERED_MAX: usize = 256;
@@ -217,7 +217,7 @@ impl Replica {
             };
             let withdrawn = Withdrawn {
                 space,
-                is_own: author(&record.payload) == Some(self.device_id()),
+                is_own: self.is_own(&record, direction),
                 content: content.unwrap_or(Content::Lost),
                 collection: record.collection,
                 entity: record.entity,
@@ -232,7 +232,7 @@ impl Replica {
                 }
             });
         }
-        let is_gone = |record: &headwater_storage::ChangeRecord| {
+        let is_gone = |record: &ChangeRecord| {
             !has.iter().any(|(entity, hash, _)| (*entity, *hash) == (record.entity, record.hash))
         };
         for SetAside { record, .. } in before.into_iter().filter(|aside| is_gone(&aside.record)) {
@@ -240,6 +240,16 @@ impl Replica {
             self.put_up(Notice::Released { space, collection, entity, hash });
         }
         Ok(committed)
+    }
+
+    /// Whether a change is of this device. What nobody made is, where it leaves this device and no other.
+    fn is_own(&self, record: &ChangeRecord, direction: Direction) -> bool {
+        let is_here_alone = match direction {
+            Direction::Refused => true,
+            Direction::OtherCollection => is_nobodys(&record.payload),
+            Direction::FromRelay | Direction::Quarantined | Direction::Damaged => false,
+        };
+        is_here_alone || author(&record.payload) == Some(self.device_id())
     }
 
     /// The entities whose changes a commit may take away or give back.

@@ -80,14 +80,18 @@ fn what_sql_inserts_is_an_entity_on_every_replica() {
         "at": {"$timestamp": 1_700_000_000_000i64}, "lot": null,
     });
     let put = OutsideKind::Put { collection: bags(), fields: fields.clone() };
-    let change = made(&Vec::new(), &edit(1, &[], put));
+    // One change for each container, which nobody made, and one with the rest.
+    let all = edit_outside(Vec::new(), &edit(1, &[], put)).unwrap();
+    assert_eq!(all.len(), 3);
     let id = EntityId::from_bytes([3; 16]);
     let replica = replica();
-    give(&replica, id, change.clone());
+    for change in &all {
+        give(&replica, id, change.clone());
+    }
     let mut expected = fields;
     expected["used"] = json!(1);
     assert_eq!(get(&replica, id), Some(expected.clone()));
-    let row = shown(&vec![(change.hash, change.payload)]);
+    let row = shown(&all.into_iter().map(|change| (change.hash, change.payload)).collect());
     assert_eq!((row.data, row.collection), (expected, Some(bags())));
     assert_eq!(row.meta.created.map(|at| at.0), Some(1_800_000_000_001));
     assert_eq!(row.meta.updated_by.map(|device| *device.as_bytes()), Some([0xd0; 16]));
@@ -193,7 +197,7 @@ fn the_same_edit_is_the_same_change_everywhere() {
     let first = shown(&changes(&replica, id));
     // Two heads to build on.
     give(&replica, id, made(&changes(&replica, id), &patch(1, &first, json!({"name": "one"}))));
-    give(&replica, id, made(&changes(&replica, id)[..1].to_vec(), &patch(2, &first, json!({"name": "two"}))));
+    give(&replica, id, made(&changes(&replica, id)[..3].to_vec(), &patch(2, &first, json!({"name": "two"}))));
     let base = changes(&replica, id);
     let seen = shown(&base);
     assert_eq!(seen.meta.heads.len(), 2);

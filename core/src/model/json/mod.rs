@@ -11,6 +11,9 @@
 //! | `{"$float": "NaN"}` | a float that is no JSON number: `NaN`, `Infinity`, `-Infinity`; any other NaN as the 16 hexadecimal digits of its bits, `0x7ff8000000000001` |
 //! | `{"$string": "a\\u0000b"}` | a string whose content is escaped once more, as JSON escapes it |
 //! | `{"$map": {"$text": 1}}` | a map whose only key would read as a form: its keys are literal, its values are read as usual |
+//! | `{"$keyed": ["id", [{"id": 1}]]}` | a list whose elements are told apart by the field named in front |
+//! | `{"$tuple": [1, "two"]}` | a list of a fixed length, told apart by place |
+//! | `{"$variant": ["Hot", {"degrees": 93}]}` | one case of an enum, and what it holds |
 //! | `{"$map": [["a\\u0000b", 1]]}` | a map as pairs, whose keys are escaped as in `$string` |
 //!
 //! All of them are read everywhere. Which of them are written is a matter of [`JsonStyle`].
@@ -44,7 +47,8 @@ pub(crate) const JSON_DEPTH_MAX: usize = 3 * DEPTH_MAX + 2;
 pub enum JsonStyle {
     /// Every value reads back as exactly what it was. For export and import.
     Kinds,
-    /// A text is a plain string and a counter a plain number, which is what they are to any reader.
+    /// A text is a plain string, a counter a plain number, a keyed list or a tuple a plain list, and a case of an enum a map with
+    /// its name, which is what they are to any reader.
     /// Everything else is as in [`JsonStyle::Kinds`], except that a map is escaped only where it would read
     /// back as something else.
     Plain,

@@ -58,9 +58,7 @@ fn value_at(json: Json, depth: usize) -> Result<Value, JsonError> {
             _ => return Err(JsonError::NumberOutOfRange(number.to_string())),
         },
         Json::String(v) => Value::Str(v),
-        Json::Array(items) => {
-            Value::List(items.into_iter().map(|item| value_at(item, depth + 1)).collect::<Result<_, _>>()?)
-        }
+        Json::Array(items) => Value::List(list(items, depth)?),
         Json::Object(object) => match Form::of(&object) {
             Some(form) => {
                 let content = object.into_iter().next().map_or(Json::Null, |(_, content)| content);
@@ -69,6 +67,10 @@ fn value_at(json: Json, depth: usize) -> Result<Value, JsonError> {
             None => Value::Map(literal(object, depth)?),
         },
     })
+}
+
+fn list(items: Vec<Json>, depth: usize) -> Result<Vec<Value>, JsonError> {
+    items.into_iter().map(|item| value_at(item, depth + 1)).collect()
 }
 
 /// A map whose keys are what they are.
@@ -96,6 +98,9 @@ enum Form {
     Float,
     String,
     Map,
+    Keyed,
+    Tuple,
+    Variant,
 }
 
 impl Form {
@@ -107,8 +112,18 @@ impl Form {
     }
 
     fn named(key: &str) -> Option<Form> {
-        const ALL: [Form; 7] =
-            [Form::Text, Form::Counter, Form::Bytes, Form::Timestamp, Form::Float, Form::String, Form::Map];
+        const ALL: [Form; 10] = [
+            Form::Text,
+            Form::Counter,
+            Form::Bytes,
+            Form::Timestamp,
+            Form::Float,
+            Form::String,
+            Form::Map,
+            Form::Keyed,
+            Form::Tuple,
+            Form::Variant,
+        ];
         ALL.into_iter().find(|form| form.name() == key)
     }
 
@@ -121,6 +136,9 @@ impl Form {
             Form::Float => "$float",
             Form::String => "$string",
             Form::Map => "$map",
+            Form::Keyed => "$keyed",
+            Form::Tuple => "$tuple",
+            Form::Variant => "$variant",
         }
     }
 
@@ -138,6 +156,19 @@ impl Form {
             (Form::String, Json::String(escaped)) => unescaped(&escaped).map(Value::Str),
             (Form::Map, Json::Object(object)) => Some(Value::Map(literal(object, depth)?)),
             (Form::Map, Json::Array(pairs)) => Some(Value::Map(from_pairs(pairs, depth)?)),
+            (Form::Tuple, Json::Array(items)) => Some(Value::Tuple(list(items, depth)?)),
+            (Form::Keyed, Json::Array(pair)) => match <[Json; 2]>::try_from(pair) {
+                Ok([Json::String(key), Json::Array(items)]) => {
+                    Some(Value::Keyed(key, list(items, depth + 1)?))
+                }
+                _ => None,
+            },
+            (Form::Variant, Json::Array(pair)) => match <[Json; 2]>::try_from(pair) {
+                Ok([Json::String(name), content]) => {
+                    Some(Value::Variant(name, Box::new(value_at(content, depth + 1)?)))
+                }
+                _ => None,
+            },
             _ => None,
         };
         value.ok_or(JsonError::BadTag(self.name()))

@@ -52,11 +52,27 @@ pub fn json_from_value(value: &Value, style: JsonStyle) -> Json {
             JsonStyle::Kinds => json!({ "$text": v.as_str() }),
             JsonStyle::Plain | JsonStyle::Sql => string(v.as_str(), style),
         },
-        Value::List(items) | Value::Keyed(_, items) => {
-            Json::Array(items.iter().map(|item| json_from_value(item, style)).collect())
-        }
+        Value::List(items) => list(items, style),
+        Value::Keyed(key, items) => match style {
+            JsonStyle::Kinds => json!({ "$keyed": [key, list(items, style)] }),
+            JsonStyle::Plain | JsonStyle::Sql => list(items, style),
+        },
+        Value::Tuple(items) => match style {
+            JsonStyle::Kinds => json!({ "$tuple": list(items, style) }),
+            JsonStyle::Plain | JsonStyle::Sql => list(items, style),
+        },
+        Value::Variant(name, content) => match style {
+            JsonStyle::Kinds => json!({ "$variant": [name, json_from_value(content, style)] }),
+            JsonStyle::Plain | JsonStyle::Sql => {
+                inner_map(&Map::from([(name.clone(), content.as_ref().clone())]), style)
+            }
+        },
         Value::Map(map) => inner_map(map, style),
     }
+}
+
+fn list(items: &[Value], style: JsonStyle) -> Json {
+    Json::Array(items.iter().map(|item| json_from_value(item, style)).collect())
 }
 
 fn inner_map(map: &Map, style: JsonStyle) -> Json {
