@@ -22,6 +22,7 @@ pub mod hostile;
 pub mod intent;
 mod link;
 mod listener;
+pub mod nested;
 mod plan;
 mod random;
 mod relay;

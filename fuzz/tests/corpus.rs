@@ -57,7 +57,7 @@ macro_rules! replays {
     };
 }
 
-replays! { frame chunk snapshot ingest sync_message relay_stream json intent convergence sim }
+replays! { frame chunk snapshot ingest sync_message relay_stream json intent nested convergence sim }
 
 #[test]
 fn the_corpus_is_small() {

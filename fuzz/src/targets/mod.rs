@@ -5,7 +5,7 @@
 //! 1. [`frame`], [`chunk`], [`snapshot`]: one message, one change, one snapshot.
 //! 2. [`ingest`], [`sync_message`], [`relay_stream`]: what a stranger sends, up to what is kept of it.
 //! 3. [`json`]: what people and programs type.
-//! 4. [`intent`], [`convergence`], [`sim`]: what honest devices come to.
+//! 4. [`intent`], [`nested`], [`convergence`], [`sim`]: what honest devices come to.
 //!
 //! `fixture`: the small document that several begin with. `repair`: gets damaged chunks past their checksums. `client`: what is said
 //! to a relay's session, and how it is answered.
@@ -25,6 +25,7 @@ mod frame;
 mod ingest;
 mod intent;
 mod json;
+mod nested;
 mod relay_stream;
 mod repair;
 mod sim;
@@ -42,6 +43,7 @@ pub use frame::frame;
 pub use ingest::ingest;
 pub use intent::intent;
 pub use json::json;
+pub use nested::nested;
 pub use relay_stream::relay_stream;
 pub use repair::{Repair, framed, repaired};
 pub use sim::sim;
@@ -58,7 +60,7 @@ pub type Target = fn(&[u8]);
 ///     target(b"");
 /// }
 /// ```
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("frame", frame),
     ("chunk", chunk),
     ("snapshot", snapshot),
@@ -67,6 +69,7 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("relay_stream", relay_stream),
     ("json", json),
     ("intent", intent),
+    ("nested", nested),
     ("convergence", convergence),
     ("sim", sim),
 ];

@@ -23,8 +23,9 @@ use crate::device::Device;
 use crate::edits::space;
 use crate::history::History;
 use crate::link::{Link, LinkId};
+use crate::nested::{self, Orders};
 use crate::relay::Relay;
-use crate::{Clock, Plan, Random, Violation};
+use crate::{Clock, Plan, Promise, Random, Violation};
 
 /// The most a clock is wrong by: ten years.
 const CLOCK_ERROR_MS: u64 = 10 * 365 * 24 * 3600 * 1000;
@@ -45,7 +46,8 @@ pub struct Outcome {
     pub trace: u64,
 }
 
-/// Makes the world of a plan, lets it live, heals it, and checks it.
+/// Makes the world of a plan, lets it live, heals it, and checks it. Beside every fourth one, by its
+/// seed, plays a case of nested containers.
 ///
 /// # Errors
 /// When something happened that must not; see [`Violation`].
@@ -55,6 +57,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, Violation> {
         world.act(*step)?;
     }
     world.heal()?;
+    nested::play(plan.seed, Orders::Some).map_err(|broken| Violation::new(Promise::IntentIsKept, broken))?;
     let clock = world.clock(0);
     let spaces = world.spaces.clone();
     let mut changes = 0;
