@@ -407,7 +407,7 @@ mod tests {
     use super::*;
 
     fn container(path: &[&'static str], kind: ContainerKind) -> Container {
-        Container { path: path.to_vec(), kind, is_struct: kind == ContainerKind::Map }
+        Container { path: path.to_vec(), kind, is_struct: kind == ContainerKind::Map, others: vec![] }
     }
 
     fn bags() -> CollectionName {

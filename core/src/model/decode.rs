@@ -7,6 +7,7 @@ use serde::de::{
     self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, Unexpected, Visitor,
 };
 
+use super::names::Step;
 use super::{COUNTER_NAME, Map, TIMESTAMP_NAME, Value};
 
 /// A stored entity that does not fit the Rust type it is read as.
@@ -20,6 +21,10 @@ pub struct DecodeError {
     pub path: String,
     /// What did not fit.
     pub message: String,
+    /// As `path`, from the inside out.
+    place: Vec<Step>,
+    /// The field that is there by two of its names.
+    twice: Option<&'static str>,
 }
 
 fn in_field_text(path: &str) -> String {
@@ -28,7 +33,12 @@ fn in_field_text(path: &str) -> String {
 
 impl de::Error for DecodeError {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        DecodeError { path: String::new(), message: message.to_string() }
+        DecodeError { path: String::new(), message: message.to_string(), place: Vec::new(), twice: None }
+    }
+
+    fn duplicate_field(field: &'static str) -> Self {
+        let message = format!("it is there twice, by two of the names of `{field}`");
+        DecodeError { twice: Some(field), ..DecodeError::custom(message) }
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -37,8 +47,14 @@ impl de::Error for DecodeError {
 }
 
 impl DecodeError {
+    /// Where a field is by two of its names, from the root, and the name that the type has for it.
+    pub(super) fn twice(&self) -> Option<(Vec<Step>, &'static str)> {
+        Some((self.place.iter().rev().cloned().collect(), self.twice?))
+    }
+
     /// The same error, seen from around the field.
-    fn in_field(self, name: &str) -> DecodeError {
+    fn in_field(mut self, name: &str) -> DecodeError {
+        self.place.push(Step::Name(name.to_owned()));
         let is_word = !name.is_empty() && !name.contains(|c: char| "[].\"".contains(c) || c.is_whitespace());
         match is_word {
             true => self.behind(name.to_owned()),
@@ -47,7 +63,8 @@ impl DecodeError {
     }
 
     /// The same error, seen from around the list.
-    fn in_element(self, index: usize) -> DecodeError {
+    fn in_element(mut self, index: usize) -> DecodeError {
+        self.place.push(Step::Element);
         self.behind(format!("[{index}]"))
     }
 
@@ -55,7 +72,7 @@ impl DecodeError {
         if !self.path.is_empty() && !self.path.starts_with('[') {
             step.push('.');
         }
-        DecodeError { path: step + &self.path, message: self.message }
+        DecodeError { path: step + &self.path, ..self }
     }
 }
 

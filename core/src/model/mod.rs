@@ -5,6 +5,7 @@ mod compare;
 mod decode;
 mod encode;
 mod json;
+mod names;
 mod row;
 mod scalar;
 mod shape;
@@ -22,6 +23,7 @@ pub use json::{
     JsonError, JsonStyle, json_from_map, json_from_value, map_from_json, map_from_json_text, value_from_json,
     value_from_json_text,
 };
+pub(crate) use names::StoredNames;
 pub(crate) use row::{decode_value, encode_map, encode_value};
 pub use scalar::{Counter, IdField, KeyField, Keyed, Timestamp};
 pub(crate) use shape::{Container, Shape};

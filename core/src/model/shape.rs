@@ -2,7 +2,11 @@
 //!
 //! Containers have to be created identically on every device (see `document::genesis`), so they must be known before a value
 //! exists. Each field is asked for in a run of its own that ends with an error on purpose: a type whose parser refuses the
-//! made-up value (a UUID, an enum) then cannot hide the fields that come after it.
+//! made-up value (a UUID, an enum) then cannot hide the fields that come after it. A field that has further names
+//! (`#[serde(alias)]`) is asked for by each of them; which names are one field, the type's own key says.
+
+use std::hash::{Hash, Hasher};
+use std::mem::discriminant;
 
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 
@@ -18,6 +22,8 @@ pub(crate) struct Container {
     pub(crate) kind: ContainerKind,
     /// A struct's fields are its own concern; every other container reads well when it is empty.
     pub(crate) is_struct: bool,
+    /// The other names by which the type reads the field.
+    pub(crate) others: Vec<&'static str>,
 }
 
 /// The containers of one Rust type, parents before children.
@@ -29,16 +35,16 @@ pub(crate) struct Shape {
 impl Shape {
     pub(crate) fn of<T: DeserializeOwned>() -> Shape {
         let mut shape = Shape::default();
-        let mut paths: Vec<Vec<&'static str>> = vec![Vec::new()];
-        while let Some(path) = paths.pop() {
-            let mut seen = Seen::default();
-            // The error is how every run ends; what was learnt is in `seen`.
-            let _ends_early = T::deserialize(Probe { path: &path, seen: &mut seen }).is_err();
+        let mut paths: Vec<(Vec<&'static str>, Vec<&'static str>)> = vec![(Vec::new(), Vec::new())];
+        while let Some((path, others)) = paths.pop() {
+            let seen = ask::<T>(&path, None);
             if path.len() < DEPTH_MAX {
-                paths.extend(seen.fields.iter().rev().map(|field| [path.as_slice(), &[*field]].concat()));
+                let fields = same_fields::<T>(&path, &seen.fields);
+                let deeper = fields.into_iter().rev();
+                paths.extend(deeper.map(|(name, others)| ([path.as_slice(), &[name]].concat(), others)));
             }
             if let Some(kind) = seen.kind.filter(|_| !path.is_empty()) {
-                shape.containers.push(Container { path, kind, is_struct: seen.is_struct });
+                shape.containers.push(Container { path, kind, is_struct: seen.is_struct, others });
             }
             if shape.containers.len() >= CONTAINERS_MAX {
                 break;
@@ -51,22 +57,64 @@ impl Shape {
     /// the app, or one without that field.
     pub(crate) fn fill(&self, fields: &mut Map) {
         for container in self.containers.iter().filter(|container| !container.is_struct) {
-            fill_at(fields, &container.path, container.kind);
+            fill_at(fields, &container.path, container);
         }
     }
 }
 
-fn fill_at(map: &mut Map, path: &[&'static str], kind: ContainerKind) {
+fn fill_at(map: &mut Map, path: &[&'static str], container: &Container) {
     match path {
         [] => {}
+        // A second name of a field would make the type refuse the entity.
+        [_] if container.others.iter().any(|name| map.contains_key(*name)) => {}
         [last] => {
-            map.entry((*last).to_owned()).or_insert_with(|| kind.empty());
+            map.entry((*last).to_owned()).or_insert_with(|| container.kind.empty());
         }
         [parent, rest @ ..] => {
             if let Some(Value::Map(inner)) = map.get_mut(*parent) {
-                fill_at(inner, rest, kind);
+                fill_at(inner, rest, container);
             }
         }
+    }
+}
+
+/// What a type says at a path; and, with a name, of the field that it reads by that name.
+fn ask<T: DeserializeOwned>(path: &[&'static str], name: Option<&'static str>) -> Seen {
+    let mut seen = Seen::default();
+    // The error is how every run ends; what was learnt is in `seen`.
+    let _ends_early = T::deserialize(Probe { path, name, seen: &mut seen }).is_err();
+    seen
+}
+
+/// Each name by which the struct at a path reads a field, with the other names of the same field.
+fn same_fields<T: DeserializeOwned>(
+    path: &[&'static str],
+    names: &[&'static str],
+) -> Vec<(&'static str, Vec<&'static str>)> {
+    let mark = |name| ask::<T>(path, Some(name)).field;
+    let unknown = mark("");
+    let marks: Vec<_> =
+        names.iter().map(|name| mark(name).filter(|mark| Some(mark) != unknown.as_ref())).collect();
+    let fields = names.iter().zip(&marks).map(|(name, field)| {
+        let is_same = |(other, mark): &(&&'static str, &Option<FieldMark>)| {
+            *other != name && field.is_some() && *mark == field
+        };
+        (*name, names.iter().zip(&marks).filter(is_same).map(|(other, _)| *other).collect())
+    });
+    fields.collect()
+}
+
+/// Tells the fields of a struct apart: which case of the enum a name is that serde makes of the names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct FieldMark(Vec<u8>);
+
+impl Hasher for FieldMark {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
     }
 }
 
@@ -88,10 +136,13 @@ struct Seen {
     kind: Option<ContainerKind>,
     fields: Vec<&'static str>,
     is_struct: bool,
+    field: Option<FieldMark>,
 }
 
 struct Probe<'a> {
     path: &'a [&'static str],
+    /// The name that the struct at the end of the path is asked about.
+    name: Option<&'static str>,
     seen: &'a mut Seen,
 }
 
@@ -143,14 +194,20 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
         match self.path.split_first() {
+            None if self.name.is_some() => {
+                visitor.visit_map(OneField { field: None, path: &[], name: self.name, seen: self.seen })
+            }
             None => {
                 self.seen.fields = fields.to_vec();
                 self.seen.is_struct = true;
                 self.container(ContainerKind::Map)
             }
-            Some((field, rest)) => {
-                visitor.visit_map(OneField { field: Some(field), path: rest, seen: self.seen })
-            }
+            Some((field, rest)) => visitor.visit_map(OneField {
+                field: Some(field),
+                path: rest,
+                name: self.name,
+                seen: self.seen,
+            }),
         }
     }
 
@@ -193,6 +250,7 @@ impl<'de> Deserializer<'de> for KeyProbe<'_> {
 struct OneField<'a> {
     field: Option<&'static str>,
     path: &'a [&'static str],
+    name: Option<&'static str>,
     seen: &'a mut Seen,
 }
 
@@ -200,14 +258,21 @@ impl<'de> de::MapAccess<'de> for OneField<'_> {
     type Error = DecodeError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, DecodeError> {
-        match self.field.take() {
-            Some(field) => seed.deserialize(field.into_deserializer()).map(Some),
-            None => Ok(None),
+        match (self.field.take(), self.name) {
+            (Some(field), _) => seed.deserialize(field.into_deserializer()).map(Some),
+            (None, Some(name)) => {
+                let field = seed.deserialize(name.into_deserializer())?;
+                let mut mark = FieldMark::default();
+                discriminant(&field).hash(&mut mark);
+                self.seen.field = Some(mark);
+                Err(stop())
+            }
+            (None, None) => Ok(None),
         }
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, DecodeError> {
-        seed.deserialize(Probe { path: self.path, seen: self.seen })
+        seed.deserialize(Probe { path: self.path, name: self.name, seen: self.seen })
     }
 }
 
@@ -260,6 +325,40 @@ mod tests {
             ("extra", ContainerKind::Map),
         ];
         assert_eq!(found, expected.map(|(path, kind)| (path.to_owned(), kind)));
+    }
+
+    #[test]
+    fn further_names_of_a_field_are_known_as_that() {
+        // Would fill in a text under its second name, and the type would refuse the entity: "duplicate field".
+        #[derive(Deserialize)]
+        #[allow(dead_code, reason = "only its shape is looked at")]
+        struct Bag {
+            #[serde(alias = "memo", alias = "a_note")]
+            notes: Text,
+            tags: Vec<String>,
+            #[serde(alias = "h2o")]
+            water: Water,
+        }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[allow(dead_code, reason = "only its shape is looked at")]
+        struct Water {
+            #[serde(alias = "salts")]
+            minerals: Vec<String>,
+        }
+        let shape = Shape::of::<Bag>();
+        let others = |path: &[&str]| {
+            let found = shape.containers.iter().find(|container| container.path == path);
+            found.map(|container| container.others.clone())
+        };
+        assert_eq!(others(&["notes"]), Some(vec!["a_note", "memo"]));
+        assert_eq!(others(&["memo"]), Some(vec!["a_note", "notes"]));
+        assert_eq!(others(&["tags"]), Some(vec![]));
+        assert_eq!(others(&["h2o"]), Some(vec!["water"]));
+        assert_eq!(others(&["h2o", "salts"]), Some(vec!["minerals"]));
+        let mut fields = Map::from([("memo".to_owned(), Value::Text("juicy".into()))]);
+        shape.fill(&mut fields);
+        assert_eq!(fields.keys().collect::<Vec<_>>(), ["memo", "tags"]);
     }
 
     #[test]

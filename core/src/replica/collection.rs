@@ -11,7 +11,7 @@ use super::listed::{Listed, Misfit};
 use super::mutate::{Attempt, EntityEdit};
 use super::{EditError, ReadError, Receipt, Replica, Written};
 use crate::document::{EntityMeta, Genesis, Tombstone, View};
-use crate::model::{Map, Shape, from_map, to_map};
+use crate::model::{DecodeError, Map, Shape, StoredNames, from_map, to_map};
 
 /// A collection of entities of one Rust type. Cheap to clone.
 ///
@@ -44,6 +44,7 @@ pub struct Collection<T> {
 struct Schema {
     shape: Shape,
     genesis: Genesis,
+    names: StoredNames,
 }
 
 impl<T> Clone for Collection<T> {
@@ -63,7 +64,11 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         let shape = Shape::of::<T>();
         let genesis = Genesis::new(&name, &shape)?;
         let entities = DynamicCollection::new(replica, space, name);
-        Ok(Collection { entities, schema: Arc::new(Schema { shape, genesis }), marker: PhantomData })
+        Ok(Collection {
+            entities,
+            schema: Arc::new(Schema { shape, genesis, names: StoredNames::default() }),
+            marker: PhantomData,
+        })
     }
 
     /// The same collection as fields by name.
@@ -163,12 +168,16 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         self.write_planned(|| {
             let mut edits = Vec::with_capacity(by_id.len());
             for (entity, after) in &by_id {
-                let (entity, after) = (*entity, after.clone());
+                let (entity, mut after) = (*entity, after.clone());
                 let base = self.entities.view(entity)?;
                 let before = match &base {
                     None => Map::new(),
-                    Some(view) => match self.decode(entity, view.fields.clone()) {
-                        Ok(there) => to_map(&there)?,
+                    Some(view) => match self.decode_view(entity, view) {
+                        Ok(there) => {
+                            let mut before = to_map(&there)?;
+                            self.keep_names(view, &mut before, &mut after);
+                            before
+                        }
                         // What does not fit is replaced; what is unknown to `T` stays.
                         Err(_) => seen(view, &after),
                     },
@@ -249,10 +258,11 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         let DynamicCollection { replica, space, .. } = &self.entities;
         self.write_planned(|| {
             let view = self.entities.view(id)?.filter(View::is_live).ok_or(EditError::NotFound(id))?;
-            let mut entity = self.decode(id, view.fields.clone())?;
-            let before = to_map(&entity)?;
+            let mut entity = self.decode_view(id, &view)?;
+            let mut before = to_map(&entity)?;
             replica.updating(*space, id, || edit(&mut entity));
-            let after = to_map(&entity)?;
+            let mut after = to_map(&entity)?;
+            self.keep_names(&view, &mut before, &mut after);
             Ok(vec![EntityEdit {
                 entity: id,
                 base: Some(view),
@@ -318,9 +328,27 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         replica.write(*space, name, Some(&self.schema.genesis), edits)
     }
 
-    fn decode(&self, entity: EntityId, mut fields: Map) -> Result<T, ReadError> {
+    fn decode(&self, entity: EntityId, fields: Map) -> Result<T, ReadError> {
+        let again = || Ok::<_, ReadError>(self.entities.view(entity)?.map(|view| view.fields));
+        let read = self.schema.names.read(fields, |fields| self.read(fields), again)?;
+        read.map_err(|error| ReadError::Decode { entity, error })
+    }
+
+    fn decode_view(&self, entity: EntityId, view: &View) -> Result<T, ReadError> {
+        let again = || Ok::<_, ReadError>(Some(view.fields.clone()));
+        let read = self.schema.names.read(view.fields.clone(), |fields| self.read(fields), again)?;
+        read.map_err(|error| ReadError::Decode { entity, error })
+    }
+
+    fn read(&self, mut fields: Map) -> Result<T, DecodeError> {
         self.schema.shape.fill(&mut fields);
-        from_map(fields).map_err(|error| ReadError::Decode { entity, error })
+        from_map(fields)
+    }
+
+    /// Gives what an app saw of an entity, and what it made of it, the names under which the fields are stored.
+    fn keep_names(&self, view: &View, before: &mut Map, after: &mut Map) {
+        let read = |fields| self.read(fields).ok().and_then(|entity| to_map(&entity).ok());
+        self.schema.names.keep(&view.fields, before, after, read);
     }
 }
 

@@ -15,6 +15,7 @@ mod outside;
 mod pair;
 mod patches;
 mod projection;
+mod renamed;
 mod reopen;
 mod salvage;
 mod snapshot;
