@@ -23,7 +23,19 @@ const ENTITIES_AT_ONCE: usize = 256;
 /// Entities remembered of which no snapshot could be made.
 const POSTPONED_MAX: usize = 10_000;
 
+/// How often a snapshot is made anew because another one was stored meanwhile.
+const ATTEMPTS_MAX: usize = 8;
+
 type Place = (SpaceId, EntityId);
+
+/// What became of one snapshot.
+enum Attempt {
+    Folded,
+    /// There is nothing behind the snapshot that is there, or something waits or does not load.
+    NothingToFold,
+    /// Another thread stored one meanwhile, of fewer changes perhaps.
+    CameTooLate,
+}
 
 /// Which entities are due, and the thread that takes care of them.
 #[derive(Default)]
@@ -195,11 +207,22 @@ impl Replica {
 
     /// Says whether it made a snapshot. It makes none of an entity that has changes which wait for others.
     fn compact_entity(&self, space: SpaceId, entity: EntityId) -> Result<bool, StoreError> {
+        for _ in 0..ATTEMPTS_MAX {
+            match self.try_to_compact(space, entity)? {
+                Attempt::Folded => return Ok(true),
+                Attempt::NothingToFold => return Ok(false),
+                Attempt::CameTooLate => {}
+            }
+        }
+        Ok(false)
+    }
+
+    fn try_to_compact(&self, space: SpaceId, entity: EntityId) -> Result<Attempt, StoreError> {
         let stored = self.store().foldable(space, entity)?;
         // What does not load is salvaged by whoever loads it next, and tells about it.
-        let Ok(document) = Document::from_stored(&stored) else { return Ok(false) };
+        let Ok(document) = Document::from_stored(&stored) else { return Ok(Attempt::NothingToFold) };
         if document.waiting_len() > 0 || stored.changes.is_empty() {
-            return Ok(false);
+            return Ok(Attempt::NothingToFold);
         }
         let made = document.to_snapshot();
         let mut documents = self.inner.documents.lock().unwrap_or_else(PoisonError::into_inner);
@@ -208,7 +231,7 @@ impl Replica {
             // A comparison that fails may be what is wrong, so nothing is set aside for it.
             Err(Fault::Unnamed(alarm)) => {
                 self.alarm(space, entity, alarm);
-                return Ok(false);
+                return Ok(Attempt::NothingToFold);
             }
             Err(fault) => {
                 drop(documents.take(space, entity));
@@ -221,18 +244,18 @@ impl Replica {
                     // The first look was not repeated.
                     self.alarm(space, entity, alarm.unwrap_or(Alarm::LooksDiffer));
                 }
-                return Ok(false);
+                return Ok(Attempt::NothingToFold);
             }
         };
         self.all_clear(space, entity);
         let before = self.before(space, entity)?;
-        let Some(collection) = before.collection.clone() else { return Ok(false) };
+        let Some(collection) = before.collection.clone() else { return Ok(Attempt::NothingToFold) };
         let mut step = EntityStep::new(entity, collection.clone(), before, Origin::Remote);
         let extent = stored.extent;
         step.fold(NewSnapshot { entity, collection, extent, snapshot, is_from_relay: false });
         let commit = Commit::new(space, self.now_ms());
         let committed = self.commit_entities(&mut documents, vec![step], commit);
         let committed = committed.map_err(super::error::store_error)?;
-        Ok(!committed.folded.is_empty())
+        Ok(if committed.folded.is_empty() { Attempt::CameTooLate } else { Attempt::Folded })
     }
 }

@@ -14,8 +14,8 @@ const WRITES: [(&str, &[&str]); 5] = [
     ("to_row(", &["core/src/replica/step.rs", "core/src/document/view.rs"]),
     // The table.
     ("tables::ROWS", &["storage/src/replica/store.rs", "storage/src/replica/write.rs"]),
-    // What listeners hear of it. An edit from outside is called the same.
-    ("Patch {", &["core/src/replica/step.rs", "core/src/replica/watch.rs", "core/src/document/outside.rs"]),
+    // What listeners hear of it.
+    ("Patch {", &["core/src/replica/step.rs", "core/src/replica/watch.rs"]),
 ];
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
@@ -36,10 +36,10 @@ fn code(path: &Path) -> String {
 }
 
 fn says(code: &str, word: &str) -> bool {
-    // `Patch {` is not the end of another name, nor the edit of somebody without a replica.
+    // `Patch {` is neither the end of another name nor a kind of edit by somebody without a replica.
     let is_part = |before: char| before.is_alphanumeric() || before == '_';
-    code.match_indices(word)
-        .any(|(at, _)| !code[..at].ends_with(is_part) && !code[..at].ends_with("OutsideKind::"))
+    let is_kind = |before: &str| before.ends_with("Kind::") || before.ends_with("\n    ");
+    code.match_indices(word).any(|(at, _)| !code[..at].ends_with(is_part) && !is_kind(&code[..at]))
 }
 
 #[test]
