@@ -46,8 +46,8 @@ impl WireClient {
         let device = DeviceId::from_bytes(u128::from(device).to_be_bytes());
         client
             .send(&Frame::Hello(Hello {
-                version_min: 1,
-                version_max: 1,
+                version_min: 2,
+                version_max: 2,
                 device,
                 client_name: "load".to_owned(),
                 client_version: "1".to_owned(),

@@ -3,6 +3,7 @@
 //! A new file is made by [`crate::create`]. An existing file is not written to before it is known to be ours, because redb
 //! repairs a file that was not closed cleanly as soon as it opens it; see [`crate::held`].
 
+use std::cmp;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,6 +36,21 @@ pub enum OpenError {
         path: PathBuf,
         /// What the file is instead.
         found: String,
+    },
+    /// An older version of Headwater wrote the file. Export what it holds with the build that made it, and import that with this one;
+    /// the file was not touched.
+    #[error(
+        "{} has format version {found}, and this program reads version {supported} only; the file was not touched: export its data \
+         with the build of Headwater that made it, and import the export into a new file with this one",
+        path.display()
+    )]
+    OlderVersion {
+        /// The file.
+        path: PathBuf,
+        /// The file's version.
+        found: u64,
+        /// The version that this program can open.
+        supported: u64,
     },
     /// A newer version of Headwater wrote the file. Update this program; the file was not touched.
     #[error("{} has format version {found}, this program knows up to {supported}; update the program", path.display())]
@@ -389,11 +405,12 @@ fn check_meta(path: &Path, meta: Option<Meta>, format: &Format) -> Result<(), Op
         path: path.to_owned(),
         reason: "its version is not readable".to_owned(),
     })?;
-    if found > format.version {
-        let supported = format.version;
-        return Err(OpenError::NewerVersion { path: path.to_owned(), found, supported });
+    let (path, supported) = (path.to_owned(), format.version);
+    match found.cmp(&supported) {
+        cmp::Ordering::Less => Err(OpenError::OlderVersion { path, found, supported }),
+        cmp::Ordering::Equal => Ok(()),
+        cmp::Ordering::Greater => Err(OpenError::NewerVersion { path, found, supported }),
     }
-    Ok(())
 }
 
 fn refused(path: &Path, error: DatabaseError) -> OpenError {

@@ -83,27 +83,46 @@ fn a_replica_is_not_a_feed() {
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
-/// Would let an old program repair, and so change, a file that it does not understand.
-#[test]
-fn a_newer_file_is_refused_and_untouched_even_after_a_crash() {
+/// Opens a file that says that it is of another version, closed and as a crash leaves it. Both stay as they are.
+fn refused(version: u64, make: impl Fn(&Path), open: impl Fn(&Path) -> OpenError) -> [OpenError; 2] {
     let directory = tempfile::tempdir().unwrap();
     let (path, crashed) = (directory.path().join("file"), directory.path().join("crashed"));
-    drop(open(&path).unwrap());
+    make(&path);
     let db = Database::open(&path).unwrap();
     let mut txn = db.begin_write().unwrap();
     txn.set_durability(Durability::Immediate).unwrap();
-    txn.open_table(META).unwrap().insert("version", 2_u64.to_be_bytes().as_slice()).unwrap();
+    txn.open_table(META).unwrap().insert("version", version.to_be_bytes().as_slice()).unwrap();
     txn.commit().unwrap();
     // While it is open the file is what a crash would leave: not closed, in need of a repair.
     fs::copy(&path, &crashed).unwrap();
     drop(db);
-    for file in [&path, &crashed] {
-        let before = fs::read(file).unwrap();
-        match open(file) {
-            Err(OpenError::NewerVersion { found: 2, supported: 1, .. }) => {}
-            other => panic!("{other:?}"),
-        }
-        assert!(fs::read(file).unwrap() == before, "the file was changed");
+    [path, crashed].map(|file| {
+        let before = fs::read(&file).unwrap();
+        let error = open(&file);
+        assert!(fs::read(&file).unwrap() == before, "the file was changed");
+        error
+    })
+}
+
+/// Would let an old program repair, and so change, a file that it does not understand.
+#[test]
+fn a_newer_file_is_refused_and_untouched_even_after_a_crash() {
+    for error in refused(3, |path| drop(open(path).unwrap()), |path| open(path).unwrap_err()) {
+        assert!(matches!(error, OpenError::NewerVersion { found: 3, supported: 2, .. }), "{error:?}");
+    }
+}
+
+/// Would read documents of the format before as if they were of this one, or leave nobody a way to get at them.
+#[test]
+fn files_of_the_build_before_are_refused_untouched_and_with_the_way_out() {
+    let open_feed = |path: &Path| RedbFeed::open(path, NewFeed { created_ms: 0 });
+    let replica = refused(1, |path| drop(open(path).unwrap()), |path| open(path).unwrap_err());
+    let feed =
+        refused(1, |path| drop(open_feed(path).unwrap()), |path| open_feed(path).map(|_| ()).unwrap_err());
+    for error in replica.into_iter().chain(feed) {
+        assert!(matches!(error, OpenError::OlderVersion { found: 1, supported: 2, .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("export its data with the build of Headwater that made it"), "{text}");
     }
 }
 

@@ -276,7 +276,12 @@ impl ClientSession {
 
     fn welcomed(&mut self, now: Time, welcome: &Welcome) -> Result<(), Fatal> {
         if !VERSIONS.contains(&welcome.version) {
-            let message = format!("the relay chose version {}", welcome.version);
+            let message = format!(
+                "the relay chose version {}, this client speaks {} to {}",
+                welcome.version,
+                VERSIONS.start(),
+                VERSIONS.end()
+            );
             return Err(Fatal::new(ErrorCode::UnsupportedVersion, message));
         }
         let limits = self.limits.agreed_with(&welcome.limits);

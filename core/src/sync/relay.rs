@@ -259,7 +259,8 @@ impl RelaySession {
         let highest = hello.version_max.min(*VERSIONS.end());
         if hello.version_min.max(*VERSIONS.start()) > highest && !cfg!(bug = "version-not-checked") {
             let message = format!(
-                "the client speaks versions {} to {}, this relay {} to {}",
+                "the client speaks versions {} to {}, this relay {} to {}; update the older of the two, whose data goes over as an \
+                 export of the build that made it, imported with the new one",
                 hello.version_min,
                 hello.version_max,
                 VERSIONS.start(),

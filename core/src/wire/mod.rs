@@ -29,4 +29,4 @@ pub use limits::{FRAME_OVERHEAD_BYTES, Limits, UnusableLimits};
 pub use seal::{SEAL_BYTES, Seal};
 
 /// The protocol versions that this crate speaks, lowest first.
-pub const VERSIONS: std::ops::RangeInclusive<u16> = 1..=1;
+pub const VERSIONS: std::ops::RangeInclusive<u16> = 2..=2;

@@ -49,8 +49,8 @@ pub(crate) fn frames() -> Vec<Frame> {
     let space = space();
     vec![
         Frame::Hello(Hello {
-            version_min: 1,
-            version_max: 1,
+            version_min: 2,
+            version_max: 2,
             device: DeviceId::from_bytes([0x66; 16]),
             client_name: "journal".to_owned(),
             client_version: "1.2.0".to_owned(),
@@ -58,7 +58,7 @@ pub(crate) fn frames() -> Vec<Frame> {
             limits: Limits::default(),
         }),
         Frame::Welcome(Welcome {
-            version: 1,
+            version: 2,
             relay_name: "headwater-relay".to_owned(),
             relay_version: "0.1.0".to_owned(),
             limits: Limits::default(),

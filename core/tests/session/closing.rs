@@ -117,7 +117,7 @@ fn the_first_frame_is_small() {
         let limits = Limits { hello_bytes_max: base as u64, ..Limits::default() };
         let mut session =
             RelaySession::new(RelayConfig { limits, ..RelayConfig::default() }, Time::from_millis(0));
-        let mut long = hello(1, 1);
+        let mut long = hello(2, 2);
         long.client_name.push_str(&"x".repeat(above));
         session.handle(Time::from_millis(1), relay::Input::Frame(&first(&Frame::Hello(long))));
         let closed = std::iter::from_fn(|| session.poll()).find_map(|output| match output {
@@ -132,11 +132,12 @@ fn the_first_frame_is_small() {
 #[test]
 fn versions_without_overlap_end_in_a_clear_refusal() {
     for (min, max, code) in [
-        (1, 1, None),
+        (2, 2, None),
         (1, 9, None),
-        (0, 0, Some(ErrorCode::UnsupportedVersion)),
-        (2, 3, Some(ErrorCode::UnsupportedVersion)),
-        (3, 1, Some(ErrorCode::UnsupportedVersion)),
+        // The version before: its changes are of another document format.
+        (1, 1, Some(ErrorCode::UnsupportedVersion)),
+        (3, 4, Some(ErrorCode::UnsupportedVersion)),
+        (4, 2, Some(ErrorCode::UnsupportedVersion)),
     ] {
         let mut session = RelaySession::new(RelayConfig::default(), Time::from_millis(0));
         let hello = first(&Frame::Hello(hello(min, max)));
@@ -152,20 +153,18 @@ fn versions_without_overlap_end_in_a_clear_refusal() {
 /// Would go wrong: a client believes a relay that chose a version nobody offered.
 #[test]
 fn a_welcome_with_another_version_is_refused() {
-    let config = client_config(&FakeReplica::default());
-    let mut session = client::ClientSession::new(config, Time::from_millis(0));
-    let welcome = Welcome {
-        version: 2,
-        relay_name: "r".to_owned(),
-        relay_version: "1".to_owned(),
-        limits: Limits::default(),
-    };
-    session.handle(Time::from_millis(1), client::Input::Frame(&first(&Frame::Welcome(welcome))));
-    let closed = std::iter::from_fn(|| session.poll()).find_map(|output| match output {
-        client::Output::Close { reason } => Some(reason),
-        _ => None,
-    });
-    assert!(matches!(closed, Some(CloseReason::Protocol { code: ErrorCode::UnsupportedVersion, .. })));
+    for version in [1, 3] {
+        let config = client_config(&FakeReplica::default());
+        let mut session = client::ClientSession::new(config, Time::from_millis(0));
+        let (relay_name, relay_version) = ("r".to_owned(), "1".to_owned());
+        let welcome = Welcome { version, relay_name, relay_version, limits: Limits::default() };
+        session.handle(Time::from_millis(1), client::Input::Frame(&first(&Frame::Welcome(welcome))));
+        let closed = std::iter::from_fn(|| session.poll()).find_map(|output| match output {
+            client::Output::Close { reason } => Some(reason),
+            _ => None,
+        });
+        assert!(matches!(closed, Some(CloseReason::Protocol { code: ErrorCode::UnsupportedVersion, .. })));
+    }
 }
 
 /// Would go wrong: frames of the other side, or before the greeting, are taken for good.
@@ -173,7 +172,7 @@ fn a_welcome_with_another_version_is_refused() {
 fn frames_that_do_not_belong_here_close_the_connection() {
     let mut pair = live_pair();
     let welcome = Welcome {
-        version: 1,
+        version: 2,
         relay_name: "r".to_owned(),
         relay_version: "1".to_owned(),
         limits: Limits::default(),

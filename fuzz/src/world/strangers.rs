@@ -81,7 +81,7 @@ impl World {
             4 => Frame::Ping(Ping { nonce: random.bits() }),
             5 => hello(1, 1, random),
             6 => Frame::Welcome(Welcome {
-                version: 1,
+                version: 2,
                 relay_name: String::new(),
                 relay_version: String::new(),
                 limits: Limits::default(),

@@ -50,8 +50,8 @@ fn record(number: usize) -> ChangeRecord {
 
 fn hello() -> Frame {
     Frame::Hello(Hello {
-        version_min: 1,
-        version_max: 1,
+        version_min: 2,
+        version_max: 2,
         device: DeviceId::from_bytes([6; 16]),
         client_name: "seed".to_owned(),
         client_version: "1".to_owned(),
@@ -111,7 +111,7 @@ pub(super) fn frames() -> Seeds {
         ("hello", hello()),
         (
             "welcome",
-            Frame::Welcome(Welcome { version: 1, relay_name, relay_version, limits: Limits::default() }),
+            Frame::Welcome(Welcome { version: 2, relay_name, relay_version, limits: Limits::default() }),
         ),
         ("open", open(anywhere, OpenMode::Live)),
         (

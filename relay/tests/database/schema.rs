@@ -17,8 +17,29 @@ fn a_relay_refuses_a_schema_that_is_too_new_for_it() {
     let log = RelayProcess::try_start_on(&database, &[]).map(|_| ()).unwrap_err();
     assert!(log.contains("the database has schema 999") && log.contains("run a newer one"), "{log}");
 
-    run("UPDATE headwater.meta SET value = '1' WHERE name = 'oldest_code'");
+    run("UPDATE headwater.meta SET value = '2' WHERE name = 'oldest_code'");
     drop(RelayProcess::start_on(&database, &[]));
+}
+
+/// Would read a feed of the build before as one of this build, or change it so that the build before cannot export it either.
+#[test]
+fn a_relay_refuses_the_feed_of_the_build_before_and_leaves_it_as_it_is() {
+    let server = Postgres::shared().unwrap();
+    let database = server.database().unwrap();
+    drop(RelayProcess::start_on(&database, &[]));
+    let run = |sql: &str| server.psql(&database, sql).unwrap();
+    run("DELETE FROM headwater.feed_schema WHERE version > 1");
+    run("DELETE FROM headwater.meta WHERE name = 'document_format'");
+    run("UPDATE headwater.meta SET value = '1' WHERE name = 'oldest_code'");
+    let held = || {
+        ["meta", "feed_schema", "sql_schema", "spaces", "feed"].map(|table| {
+            run(&format!("SELECT md5(string_agg(t::text, ' ' ORDER BY t::text)) FROM headwater.{table} AS t"))
+        })
+    };
+    let before = held();
+    let log = RelayProcess::try_start_on(&database, &[]).map(|_| ()).unwrap_err();
+    assert!(log.contains("the database has schema 1") && log.contains("export the entities"), "{log}");
+    assert_eq!(held(), before);
 }
 
 /// Would let a new installation fail, or need a person, when several relays start on it at the same time.
@@ -34,6 +55,6 @@ fn six_relays_that_start_at_once_on_an_empty_database_all_come_up() {
                 started.join().unwrap().unwrap();
             }
         });
-        assert_eq!(server.psql(&database, "SELECT count(*) FROM headwater.feed_schema").unwrap(), "1");
+        assert_eq!(server.psql(&database, "SELECT count(*) FROM headwater.feed_schema").unwrap(), "2");
     }
 }

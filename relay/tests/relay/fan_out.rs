@@ -39,8 +39,8 @@ async fn a_subscriber_that_stops_reading_holds_nobody_up_and_misses_nothing() {
     let (mut sleeper, _) = connect_async(format!("{}/sync", relay.url())).await.unwrap();
     let limits = Limits::default();
     let hello = Hello {
-        version_min: 1,
-        version_max: 1,
+        version_min: 2,
+        version_max: 2,
         device: DeviceId::from_bytes([6; 16]),
         client_name: "sleeper".into(),
         client_version: "1".into(),

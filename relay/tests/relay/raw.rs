@@ -93,8 +93,8 @@ impl Raw {
 
 pub(crate) fn hello() -> Frame {
     Frame::Hello(Hello {
-        version_min: 1,
-        version_max: 1,
+        version_min: 2,
+        version_max: 2,
         device: DeviceId::from_bytes([6; 16]),
         client_name: "hostile".into(),
         client_version: "1".into(),

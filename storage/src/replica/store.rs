@@ -21,7 +21,7 @@ use crate::id::{ChangeHash, CollectionName, DeviceId, EntityId, SpaceId};
 use crate::layout::{change_key, entity_key, ordered_key};
 use crate::position::Position;
 
-const FORMAT: Format = Format { name: "headwater replica", version: 1, cache_bytes: 64 * 1024 * 1024 };
+const FORMAT: Format = Format { name: "headwater replica", version: 2, cache_bytes: 64 * 1024 * 1024 };
 
 /// One device's store. Cheap to clone; all clones are the same store.
 ///

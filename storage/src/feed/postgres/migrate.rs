@@ -29,11 +29,13 @@ pub(super) struct Ground {
 }
 
 /// The newest schema that this code knows.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
+/// The oldest schema that this code can work with. Feeds of the one before hold documents of another format.
+const OLDEST_SCHEMA: i32 = 2;
 /// The newest of the schema for people who read and write with SQL.
 const SQL_VERSION: i32 = 5;
 /// The oldest code that can work with that schema, by the newest schema that it knows.
-const OLDEST_CODE: i32 = 1;
+const OLDEST_CODE: i32 = 2;
 /// The same of the schema for people.
 const OLDEST_SQL_CODE: i32 = 4;
 
@@ -86,6 +88,9 @@ async fn migrate(client: &mut Client) -> Result<bool, DatabaseError> {
     let has_sql = has_sql(client).await.map_err(failed)?;
     let found = version(client, HISTORY).await.map_err(failed)?;
     let found_sql = version(client, SQL_HISTORY).await.map_err(failed)?;
+    if (1..OLDEST_SCHEMA).contains(&found) {
+        return Err(DatabaseError::SchemaTooOld { found, supported: OLDEST_SCHEMA });
+    }
     for (found, supported, oldest) in
         [(found, VERSION, "oldest_code"), (found_sql, SQL_VERSION, "oldest_sql_code")]
     {

@@ -52,6 +52,18 @@ pub enum DatabaseError {
     /// The tables could not be made or moved on.
     #[error("the database's tables cannot be made: {0}")]
     Migration(String),
+    /// A relay of before made the tables, for another document format. Export the entities with a device of that build, and import them
+    /// with this one, by way of another database; nothing was touched.
+    #[error(
+        "the database has schema {found}, and this relay reads no older one than {supported}; nothing was touched: export the \
+         entities with a device of the build of Headwater that made it, and import them through a relay of this build on a new database"
+    )]
+    SchemaTooOld {
+        /// The schema that is there.
+        found: i32,
+        /// The oldest that this code can work with.
+        supported: i32,
+    },
     /// A newer relay has moved the tables on to a form that this one does not know. Run that version.
     #[error(
         "the database has schema {found}, which this relay, with {supported}, does not know; run a newer one"

@@ -25,7 +25,7 @@ use crate::id::{EntityId, SpaceId};
 use crate::layout::{entity_key, ordered_key};
 use crate::position::{ChainHash, Position, Seq, Watermark};
 
-const FORMAT: Format = Format { name: "headwater feed", version: 1, cache_bytes: 64 * 1024 * 1024 };
+const FORMAT: Format = Format { name: "headwater feed", version: 2, cache_bytes: 64 * 1024 * 1024 };
 
 /// What a feed file gets when it is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
