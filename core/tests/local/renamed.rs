@@ -211,7 +211,7 @@ fn bag(n: u32) -> old::Bag {
         steps: (0..3).map(|id| old::Step { id, say: "grind".into() }).collect::<Vec<_>>().into(),
         by_year: BTreeMap::from([("2024".into(), lot(1)), ("2025".into(), lot(2))]),
         roaster: Some(lot(n)),
-        best: (n % 2 == 0).then_some(n),
+        best: n.is_multiple_of(2).then_some(n),
         method: old::Method::Hot { bar: 9, lot: lot(n) },
         tagged: old::Tagged::Hot { bar: 9, lot: lot(n) },
         beside: old::Beside::Hot { bar: 9, lot: lot(n) },
@@ -222,8 +222,11 @@ fn bag(n: u32) -> old::Bag {
     }
 }
 
+/// One edit, as the new version makes it and as the old one does.
+type Edits = (fn(&mut new::Bag, u32), fn(&mut old::Bag, u32));
+
 /// Edits of one kind each, as both versions make them.
-const EDITS: [(fn(&mut new::Bag, u32), fn(&mut old::Bag, u32)); 18] = [
+const EDITS: [Edits; 18] = [
     (|bag, n| bag.title = n.to_string(), |bag, n| bag.name = n.to_string()),
     (|bag, n| bag.weight = n, |bag, n| bag.grams = n),
     (|bag, n| bag.notes.push_str(&n.to_string()), |bag, n| bag.memo.push_str(&n.to_string())),
