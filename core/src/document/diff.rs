@@ -290,7 +290,7 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn new(writer: &mut Writer<'_>, lists: &'a [ObjId], len: usize) -> Result<Parts<'a>, WriteError> {
-        let lens = if lists.len() == 1 { vec![len] } else { writer.begin_parts(lists)? };
+        let lens = if lists.len() == 1 { vec![len] } else { writer.lens(lists)? };
         Ok(Parts { lists, lens })
     }
 

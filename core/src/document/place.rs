@@ -7,7 +7,6 @@
 use automerge::{ObjId, ObjType, Prop, ReadDoc, ScalarValue, Value as Held};
 
 use super::ViewError;
-use crate::ingest::is_certified_actor;
 
 /// Makes a map a list told apart by the field that it names.
 pub(super) const KEYED_KEY: &str = "_keyed";
@@ -186,33 +185,6 @@ fn is_counter(held: &Held<'_>) -> bool {
 
 fn is_true(held: &Held<'_>) -> bool {
     matches!(held, Held::Scalar(scalar) if **scalar == ScalarValue::Boolean(true))
-}
-
-/// The parts of a text or list that several devices made: each with what it holds, and whether a reader sees it.
-///
-/// What two devices began an entity with counts once where it is equal. Each then made the same change, and there is one part; the
-/// parts can only be equal where the changes around them were not.
-pub(super) fn parts<T: PartialEq>(
-    objects: &[ObjId],
-    mut read: impl FnMut(&ObjId) -> Result<T, ViewError>,
-) -> Result<Vec<(T, bool)>, ViewError> {
-    let mut parts: Vec<(T, bool)> = Vec::with_capacity(objects.len());
-    for (at, object) in objects.iter().enumerate() {
-        let content = read(object)?;
-        let is_repeated = is_initial(object)
-            && objects
-                .iter()
-                .zip(&parts)
-                .take(at)
-                .any(|(other, (seen, _))| is_initial(other) && *seen == content);
-        parts.push((content, !is_repeated));
-    }
-    Ok(parts)
-}
-
-/// Whether an object came with the first content of an entity.
-fn is_initial(object: &ObjId) -> bool {
-    matches!(object, ObjId::Id(_, actor, _) if is_certified_actor(actor.to_bytes()))
 }
 
 pub(super) fn unreadable(error: automerge::AutomergeError) -> ViewError {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use headwater_storage::{ChangeHash, CollectionName};
 use serde_json::{Value as Json, json};
 
-use super::place::{KEYED_KEY, Place, Shown, TUPLE_KEY, VARIANT_KEY, parts};
+use super::place::{KEYED_KEY, Place, Shown, TUPLE_KEY, VARIANT_KEY};
 use super::read::Reader;
 use super::texts::KnownTexts;
 use super::view::device_of;
@@ -180,15 +180,11 @@ impl Search<'_> {
 
     fn list(&mut self, lists: &[ObjId], depth: usize) -> Result<(), ViewError> {
         let document = self.reader.document;
-        let parts = parts(lists, |list| self.reader.items(list, depth))?;
-        let mut shown = 0;
-        for (list, (items, _)) in lists.iter().zip(parts).filter(|(_, (_, is_seen))| *is_seen) {
-            for index in 0..items.len().min(document.length(list)) {
-                let parent_len = self.enter(&(shown + index).to_string());
-                self.place(Place::Element { list, index }, depth + 1)?;
-                self.path.truncate(parent_len);
-            }
-            shown += items.len();
+        let places = lists.iter().flat_map(|list| (0..document.length(list)).map(move |index| (list, index)));
+        for (shown, (list, index)) in places.enumerate() {
+            let parent_len = self.enter(&shown.to_string());
+            self.place(Place::Element { list, index }, depth + 1)?;
+            self.path.truncate(parent_len);
         }
         Ok(())
     }

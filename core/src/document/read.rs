@@ -7,9 +7,7 @@ use automerge::{Automerge, ObjId, ObjType, ROOT, ReadDoc, ScalarValueRef, ValueR
 use super::ViewError;
 use super::counters::Counters;
 use super::keyed::{self, PlaceOf};
-use super::place::{
-    KEYED_KEY, PLACE_KEY, Place, REMOVED_KEY, Shown, TUPLE_KEY, VARIANT_KEY, parts, unreadable,
-};
+use super::place::{KEYED_KEY, PLACE_KEY, Place, REMOVED_KEY, Shown, TUPLE_KEY, VARIANT_KEY, unreadable};
 use super::texts::KnownTexts;
 use crate::model::{DEPTH_MAX, Map, Text, Value};
 
@@ -106,20 +104,15 @@ impl<D: ReadDoc> Reader<'_, D> {
         }
         Ok(match kind {
             ObjType::Map | ObjType::Table => self.formed(objects, self.fields(objects, depth)?)?,
-            ObjType::List => Value::List(match objects {
-                [list] => self.items(list, depth)?,
-                lists => {
-                    let parts = parts(lists, |list| self.items(list, depth))?;
-                    parts.into_iter().filter(|(_, is_seen)| *is_seen).flat_map(|(items, _)| items).collect()
-                }
-            }),
-            ObjType::Text => Value::Text(Text::from(match objects {
-                [text] => self.text(text)?,
-                texts => {
-                    let parts = parts(texts, |text| self.text(text))?;
-                    parts.into_iter().filter(|(_, is_seen)| *is_seen).map(|(text, _)| text).collect()
-                }
-            })),
+            // What several devices made apart stands one behind the other.
+            ObjType::List => {
+                let parts = objects.iter().map(|list| self.items(list, depth));
+                Value::List(parts.collect::<Result<Vec<_>, _>>()?.concat())
+            }
+            ObjType::Text => {
+                let parts = objects.iter().map(|text| self.text(text));
+                Value::Text(Text::from(parts.collect::<Result<String, _>>()?))
+            }
         })
     }
 

@@ -9,11 +9,11 @@ use headwater_storage::ChangeHash;
 
 use super::content::again_message;
 use super::counters::Counters;
-use super::place::{Place, Shown, parts, unreadable};
+use super::place::{Place, Shown, unreadable};
 use super::read::Reader;
 use super::texts::{KnownTexts, Texts};
 use super::{WriteError, order};
-use crate::model::{Map, Splice, Value};
+use crate::model::{Map, Splice};
 
 /// About what the operations of one change take, in bytes. Well below the limit of 256 KiB, because it is an estimate.
 const CHANGE_BYTES: usize = 192 << 10;
@@ -204,17 +204,10 @@ impl<'a> Writer<'a> {
 
     /// Edits a text of several parts: each letter in the part that it stands in.
     fn edit_parts(&mut self, texts: &[ObjId], splices: &[Splice]) -> Result<(), WriteError> {
-        let document = self.transaction()?;
-        let contents = parts(texts, |text| document.text(text).map_err(unreadable))?;
         let mut lens = Vec::with_capacity(texts.len());
-        for (text, (content, is_seen)) in texts.iter().zip(contents) {
+        for text in texts {
             self.texts.forget(text);
-            let len = content.chars().count();
-            if !is_seen {
-                // Its repetition would be seen once the other is edited.
-                self.splice(text, 0, len, "")?;
-            }
-            lens.push(if is_seen { len } else { 0 });
+            lens.push(self.transaction()?.text(text).map_err(unreadable)?.chars().count());
         }
         for Splice { position, deleted, inserted } in splices {
             let (mut position, mut deleted, mut inserted) = (*position, *deleted, inserted.as_str());
@@ -242,24 +235,10 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Begins a list of several parts: how many elements a reader sees of each. What repeats another part goes.
-    pub(super) fn begin_parts(&mut self, lists: &[ObjId]) -> Result<Vec<usize>, WriteError> {
-        let (texts, counters) = (KnownTexts::default(), Counters::default());
-        let document = &*self.transaction()?;
-        let reader = Reader { document, texts, counters: &counters };
-        let seen: Vec<(Vec<Value>, bool)> = parts(lists, |list| reader.items(list, 0))?;
-        let mut lens = Vec::with_capacity(lists.len());
-        for (list, (items, is_seen)) in lists.iter().zip(seen) {
-            if is_seen {
-                lens.push(items.len());
-                continue;
-            }
-            for _ in 0..items.len() {
-                self.delete_at(list, Prop::Seq(0))?;
-            }
-            lens.push(0);
-        }
-        Ok(lens)
+    /// How many elements the parts of a list have.
+    pub(super) fn lens(&mut self, lists: &[ObjId]) -> Result<Vec<usize>, WriteError> {
+        let document = self.transaction()?;
+        Ok(lists.iter().map(|list| document.length(list)).collect())
     }
 
     /// The mark of this editor's runs.

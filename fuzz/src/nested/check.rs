@@ -213,6 +213,7 @@ impl Meant<'_> {
             let is_last = !self.intents[at + 1..].iter().any(|other| is_inside(&other));
             let is_alone = self.intents.iter().filter(is_inside).all(|other| other.device == intent.device);
             if matches!(intent.act, Act::Unset)
+                && !self.is_doubled(&intent.path)
                 && is_last
                 && is_alone
                 && found.iter().any(|(path, _)| path.starts_with(&intent.path))
