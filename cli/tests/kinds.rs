@@ -8,6 +8,10 @@ use headwater::{Map, Replica, Value};
 use serde_json::json;
 use support::{Terminal, lines};
 
+fn element<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    Value::Map(fields.map(|(name, value)| (name.to_owned(), value)).into())
+}
+
 fn all_kinds() -> Map {
     let map = |key: &str, value| Value::Map(Map::from([(key.to_owned(), value)]));
     let values = [
@@ -38,6 +42,23 @@ fn all_kinds() -> Map {
             Value::Map(Map::from([("a".to_owned(), Value::Float(f64::NAN)), (String::new(), Value::Null)])),
         ),
         ("empty_map", Value::Map(Map::new())),
+        (
+            "keyed",
+            Value::Keyed(
+                "id".into(),
+                vec![
+                    element([("id", "b".into()), ("notes", Value::Text("x".into()))]),
+                    element([("id", 5.into())]),
+                    element([("id", "5".into()), ("spot", Value::Tuple(vec![1.into(), Value::Counter(2)]))]),
+                ],
+            ),
+        ),
+        ("empty_keyed", Value::Keyed("a.b".into(), vec![])),
+        ("tuple", Value::Tuple(vec![Value::Float(13.4), Value::Text("y".into()), Value::Null])),
+        ("empty_tuple", Value::Tuple(vec![])),
+        ("variant", Value::Variant("Hot".into(), Box::new(map("bar", 9.into())))),
+        ("variants", Value::List(vec![Value::Variant("$text".into(), Box::new(Value::Null)), "Cold".into()])),
+        ("looks_keyed", map("$keyed", Value::List(vec!["id".into(), Value::List(vec![])]))),
         ("looks_like_text", map("$text", Value::from("x"))),
         ("looks_like_a_map", map("$map", map("$map", Value::List(vec![])))),
         ("$text", Value::from("a field of this name")),
@@ -101,6 +122,59 @@ fn a_plain_export_is_for_other_programs() {
     for records in [&plain, &kinds, &lines(&terminal.ok(&["ls", "bags", "--json"]))] {
         assert_eq!(records[0]["level"], json!({"$float": "NaN"}));
     }
+}
+
+#[test]
+fn lists_by_key_tuples_and_cases_are_edited_as_what_they_are() {
+    // Would make a plain list of a keyed one at the first command, and merge it by place from then on.
+    let terminal = Terminal::new();
+    let forms = json!({
+        "gear": {"$keyed": ["id", [{"id": 1, "g": 5}, {"id": 2, "g": 6}]]},
+        "spot": {"$tuple": [13.4, 52.5]},
+        "method": {"$variant": ["Hot", {"bar": 9}]},
+    });
+    let id = terminal.ok(&["put", "bags", &forms.to_string()]).trim().to_owned();
+    let kinds = || {
+        let mut fields = lines(&terminal.ok(&["export", "bags"])).remove(0);
+        fields.as_object_mut().unwrap().remove("id");
+        fields
+    };
+    assert_eq!(kinds(), forms);
+    // Everything that shows them plainly shows lists and maps, and takes those back.
+    let plain = json!({"gear": [{"id": 1, "g": 5}, {"id": 2, "g": 6}], "spot": [13.4, 52.5], "method": {"Hot": {"bar": 9}}});
+    for shown in
+        [terminal.json(&["get", "bags", &id]), lines(&terminal.ok(&["export", "bags", "--plain"])).remove(0)]
+    {
+        for (name, value) in plain.as_object().unwrap() {
+            assert_eq!(&shown[name], value, "{shown}");
+        }
+    }
+    let pending = terminal.json(&["status"])["pending"].clone();
+    let mut again = plain.clone();
+    again["id"] = id.as_str().into();
+    let ran = terminal.run_with_input(&["import", "bags", "-"], &again.to_string());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!((terminal.json(&["status"])["pending"].clone(), kinds()), (pending, forms));
+    terminal.ok(&[
+        "set",
+        "bags",
+        &id,
+        r#"gear=[{"id": 2, "g": 7}, {"id": 1, "g": 5}]"#,
+        "spot=[13.4, 1]",
+        r#"method={"Hot": {"bar": 8}}"#,
+    ]);
+    let edited = json!({
+        "gear": {"$keyed": ["id", [{"id": 2, "g": 7}, {"id": 1, "g": 5}]]},
+        "spot": {"$tuple": [13.4, 1]},
+        "method": {"$variant": ["Hot", {"bar": 8}]},
+    });
+    assert_eq!(kinds(), edited);
+    // Of a list without keys nobody can say what became of its elements.
+    for bad in [r#"gear=[{"g": 1}]"#, r#"gear=[{"id": 1}, {"id": 1}]"#, r#"new={"$keyed": ["id", [1]]}"#] {
+        let error = terminal.error(1, &["set", "bags", &id, bad]);
+        assert!(error["kind"] == "edit" && error["message"].as_str().unwrap().contains("`id`"), "{error}");
+    }
+    assert_eq!(kinds(), edited);
 }
 
 #[test]

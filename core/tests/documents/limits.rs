@@ -80,6 +80,20 @@ fn depth_and_names_are_held_to_what_the_page_says() {
         assert!(matches!(refused, EditError::Write(WriteError::BadFieldName(_))), "{refused}");
     }
 
+    let keyed = |key: Value| {
+        let element = Value::Map(Map::from([("id".to_owned(), key)]));
+        Value::Keyed("id".to_owned(), vec![element])
+    };
+    put("keyed", keyed("k".repeat(1024).into())).unwrap();
+    for key in [Value::from("k".repeat(1025)), Value::Bool(true)] {
+        let refused = put("keyed", keyed(key)).unwrap_err();
+        assert!(matches!(refused, EditError::Write(WriteError::BadKey { .. })), "{refused}");
+    }
+    for name in ["_keyed", "_variant", "_tuple", "_set", "_at", "_removed"] {
+        let refused = put("map", Value::Map(Map::from([(name.to_owned(), Value::Int(1))]))).unwrap_err();
+        assert!(matches!(refused, EditError::Write(WriteError::BadFieldName(_))), "{refused}");
+    }
+
     CollectionName::new(&"c".repeat(128)).unwrap();
     assert!(matches!(CollectionName::new(&"c".repeat(129)), Err(NameError::TooLong { .. })));
     assert_eq!(CollectionName::new(""), Err(NameError::Empty));

@@ -161,3 +161,75 @@ fn equal_content_in_unequal_lists_with_keys_is_there_twice() {
     assert_eq!(notes(&a), "new.new.", "README can promise more");
     assert_eq!(notes(&a), notes(&b));
 }
+
+#[test]
+fn what_both_write_into_a_new_place_is_there_twice_if_it_is_equal() {
+    // README says that content is counted once only where an entity begins with it.
+    let begin = |journal: &mut Journal| {
+        journal.recipe = Some("60 g.".into());
+        journal.by_day.insert("mon".into(), Counter::new(2));
+    };
+    let merged = edited_apart(&Journal::default(), &[&begin], &[&begin]);
+    assert_eq!(merged.recipe.as_deref(), Some("60 g.60 g."));
+    assert_eq!(merged.by_day["mon"], Counter::new(4));
+}
+
+#[test]
+fn of_unequal_lists_that_an_entity_begins_with_all_of_both_is_there() {
+    // README says that equal content counts once as a whole: an app would look for what the lists have in common.
+    let id = EntityId::from_bytes([8; 16]);
+    let (a, b) = (replica(), replica());
+    let of = |replica: &Replica| replica.space(SPACE).collection::<Journal>("journals").unwrap();
+    for (replica, tag) in [(&a, "sweet"), (&b, "bitter")] {
+        let journal = Journal { tags: strings(&["new", tag]), ..Journal::default() };
+        of(replica).insert_with_id(id, &journal).unwrap();
+    }
+    exchange(&a, &b);
+    let mut tags = of(&a).get(id).unwrap().unwrap().tags;
+    assert_eq!(tags, of(&b).get(id).unwrap().unwrap().tags);
+    tags.sort_unstable();
+    assert_eq!(tags, ["bitter", "new", "new", "sweet"]);
+}
+
+#[test]
+fn a_case_with_its_tag_inside_can_have_fields_of_two() {
+    // README says which enums are whole: the fields of another case stay in these, and are passed over.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Cup {
+        method: Method,
+    }
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(tag = "kind")]
+    enum Method {
+        Hot { bar: u32 },
+        Cold { hours: u32 },
+        Iced { cubes: u32 },
+    }
+    let (a, b) = (replica(), replica());
+    let of = |replica: &Replica| replica.space(SPACE).collection::<Cup>("cups").unwrap();
+    let id = of(&a).insert(&Cup { method: Method::Hot { bar: 9 } }).unwrap().id;
+    exchange(&a, &b);
+    of(&a).update(id, |cup| cup.method = Method::Cold { hours: 12 }).unwrap();
+    of(&b).update(id, |cup| cup.method = Method::Iced { cubes: 3 }).unwrap();
+    exchange(&a, &b);
+    let merged = of(&a).get(id).unwrap().unwrap();
+    assert_eq!(merged, of(&b).get(id).unwrap().unwrap());
+    assert!([Method::Cold { hours: 12 }, Method::Iced { cubes: 3 }].contains(&merged.method), "{merged:?}");
+    let raw = a.space(SPACE).dynamic("cups").unwrap().get(id).unwrap().unwrap().fields;
+    assert_eq!(raw["method"].as_map().unwrap().keys().collect::<Vec<_>>(), ["cubes", "hours", "kind"]);
+}
+
+#[test]
+fn of_two_kinds_at_one_key_one_wins() {
+    // README says that only what is alike is one: an app that changes a field's kind finds one of the two.
+    let (a, b) = (replica(), replica());
+    let of = |replica: &Replica| replica.space(SPACE).dynamic("journals").unwrap();
+    let id = of(&a).insert(Map::new()).unwrap().id;
+    exchange(&a, &b);
+    let (text, list) = (Value::Text("sweet".into()), Value::List(vec!["sweet".into()]));
+    of(&a).set(id, Map::from([("notes".to_owned(), text.clone())])).unwrap();
+    of(&b).set(id, Map::from([("notes".to_owned(), list.clone())])).unwrap();
+    exchange(&a, &b);
+    let [on_a, on_b] = [&a, &b].map(|replica| of(replica).get(id).unwrap().unwrap().fields["notes"].clone());
+    assert!(on_a == on_b && [text, list].contains(&on_a), "{on_a:?}");
+}

@@ -14,12 +14,15 @@ fn cases() -> u64 {
     std::env::var("HEADWATER_VALUES").map_or(20, |number| number.parse().unwrap())
 }
 
-/// What rows show of a value: a text is a string there, and a counter a number.
+/// What rows show of a value: a text is a string there, a counter a number, a list of any kind a list, and a case of an enum a map.
 fn plain(value: &Value) -> Value {
     match value {
         Value::Text(text) => Value::Str(text.to_string()),
         Value::Counter(count) => Value::Int(*count),
-        Value::List(items) => Value::List(items.iter().map(plain).collect()),
+        Value::List(items) | Value::Keyed(_, items) | Value::Tuple(items) => {
+            Value::List(items.iter().map(plain).collect())
+        }
+        Value::Variant(name, content) => Value::Map(Map::from([(name.clone(), plain(content))])),
         Value::Map(map) => Value::Map(plain_fields(map)),
         other => other.clone(),
     }
@@ -158,5 +161,68 @@ async fn numbers_that_only_sql_has_are_rounded_or_fail_by_name() {
         ("twice", Value::Int(2)),
     ];
     assert_eq!(fields_of(&things, id), expected.map(|(name, value)| (name.to_owned(), value)).into());
+    relay.stop().await;
+}
+
+/// Would make a plain list of a keyed one that somebody edits with SQL, so that the next two devices double its elements.
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_by_key_tuples_and_cases_stay_that_when_sql_writes_them() {
+    let bed = Bed::new();
+    let relay = bed.relay().await;
+    let replica = bed.replica("a");
+    let things = replica.space(SPACE).dynamic("things").unwrap();
+    let forms = r#"{"gear": {"$keyed": ["id", [{"id": 1, "g": 5}, {"id": 2, "g": 6}]]}, "spot": {"$tuple": [13.4, 52.5]},
+        "method": {"$variant": ["Hot", {"bar": 9, "s": 30}]}}"#;
+    let id = things.insert(headwater::model::map_from_json_text(forms.as_bytes()).unwrap()).unwrap().id;
+    bed.psql(&format!(
+        "INSERT INTO headwater.entities (space, collection, data) SELECT '{}', 'made', $${forms}$$::jsonb",
+        headwater::SpaceId::from_name(SPACE)
+    ));
+    sync(&replica, &relay).await;
+    bed.settled().await;
+    let shown = r#"{"gear": [{"g": 5, "id": 1}, {"g": 6, "id": 2}], "spot": [13.4, 52.5], "method": {"Hot": {"s": 30, "bar": 9}}}"#;
+    assert_eq!(
+        bed.psql(
+            "SELECT count(*) FROM headwater.entities WHERE data = $$SHOWN$$".replace("SHOWN", shown).as_str()
+        ),
+        "2"
+    );
+
+    // Offline, a device edits the elements that SQL moves and keeps.
+    let edit = |fields: &mut Map| {
+        let Some(Value::Keyed(_, items)) = fields.get_mut("gear") else { panic!("{fields:?}") };
+        let Value::Map(second) = &mut items[1] else { panic!("{items:?}") };
+        second.insert("name".to_owned(), "kettle".into());
+        let Some(Value::Variant(_, content)) = fields.get_mut("method") else { panic!("{fields:?}") };
+        let Value::Map(hot) = &mut **content else { panic!("{content:?}") };
+        hot.insert("s".to_owned(), 31.into());
+    };
+    let mut fields = fields_of(&things, id);
+    edit(&mut fields);
+    things.set(id, fields).unwrap();
+    bed.psql(
+        "UPDATE headwater.entities SET data = data || '{\"gear\": [{\"id\": 3}, {\"id\": 2, \"g\": 7}], \"spot\": [13.4, 1],
+         \"method\": {\"Hot\": {\"s\": 30, \"bar\": 8}}}'",
+    );
+    bed.settled().await;
+    assert_nothing_failed(&bed);
+    sync(&replica, &relay).await;
+    sync(&replica, &relay).await;
+    let expected = r#"{"gear": {"$keyed": ["id", [{"id": 3}, {"id": 2, "g": 7, "name": "kettle"}]]}, "spot": {"$tuple": [13.4, 1]},
+        "method": {"$variant": ["Hot", {"bar": 8, "s": 31}]}}"#;
+    let expected = headwater::model::map_from_json_text(expected.as_bytes()).unwrap();
+    let held = fields_of(&things, id);
+    let kinds = |fields: &Map| headwater::model::json_from_map(fields, headwater::model::JsonStyle::Kinds);
+    assert_eq!(kinds(&held), kinds(&expected));
+    // Another case, and a list without keys, which is refused where it can still be told.
+    bed.psql("UPDATE headwater.entities SET data = data || '{\"method\": {\"Cold\": 1}}' WHERE collection = 'made'");
+    bed.psql("UPDATE headwater.entities SET data = data || '{\"gear\": [1]}' WHERE collection = 'made'");
+    bed.settled().await;
+    let failed = bed.psql("SELECT failed FROM headwater.inbox WHERE failed IS NOT NULL");
+    assert!(failed.contains("`gear`") && failed.contains("`id`"), "{failed}");
+    sync(&replica, &relay).await;
+    let made = replica.space(SPACE).dynamic("made").unwrap().iter().next().unwrap().unwrap().fields;
+    assert_eq!(made["method"], Value::Variant("Cold".into(), Box::new(Value::Int(1))));
+    assert!(matches!(&made["gear"], Value::Keyed(key, items) if key == "id" && items.len() == 2), "{made:?}");
     relay.stop().await;
 }

@@ -1,5 +1,5 @@
--- All forms of values that JSON has no type for, in every function that looks into values: `$float`, `$string` and `$map` beside those of
--- V1. A form is one value, however many levels it is written in, and what is inside `$map` is no form.
+-- All forms of values that JSON has no type for, in every function that looks into values: `$float`, `$string`, `$map`, `$keyed`, `$tuple`
+-- and `$variant` beside those of V1. A form is one value, however many levels it is written in, and what is inside `$map` is no form.
 
 CREATE OR REPLACE FUNCTION headwater.tag_of(value jsonb) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE
@@ -11,6 +11,9 @@ CREATE OR REPLACE FUNCTION headwater.tag_of(value jsonb) RETURNS text LANGUAGE s
         WHEN value ? '$float' AND value - '$float' = '{}' THEN '$float'
         WHEN value ? '$string' AND value - '$string' = '{}' THEN '$string'
         WHEN value ? '$map' AND value - '$map' = '{}' THEN '$map'
+        WHEN value ? '$keyed' AND value - '$keyed' = '{}' THEN '$keyed'
+        WHEN value ? '$tuple' AND value - '$tuple' = '{}' THEN '$tuple'
+        WHEN value ? '$variant' AND value - '$variant' = '{}' THEN '$variant'
     END
 $$;
 
@@ -33,6 +36,10 @@ CREATE OR REPLACE FUNCTION headwater.tag_is_sound(tag text, content jsonb) RETUR
             WHERE CASE WHEN jsonb_typeof(p.pair) = 'array' THEN jsonb_array_length(p.pair) END IS DISTINCT FROM 2
                 OR NOT headwater.is_escaped(p.pair -> 0))
         WHEN tag = '$map' THEN jsonb_typeof(content) = 'object'
+        WHEN tag = '$tuple' THEN jsonb_typeof(content) = 'array'
+        WHEN tag IN ('$keyed', '$variant') AND jsonb_typeof(content) = 'array' THEN jsonb_array_length(content) = 2
+            AND jsonb_typeof(content -> 0) = 'string' AND (tag = '$variant' OR jsonb_typeof(content -> 1) = 'array')
+        WHEN tag IN ('$keyed', '$variant') THEN false
         WHEN jsonb_typeof(content) <> 'number' OR content::text !~ '^-?[0-9]{1,19}$' THEN false
         ELSE content::numeric BETWEEN -9223372036854775808 AND 9223372036854775807
     END
@@ -58,6 +65,18 @@ CREATE FUNCTION headwater.entries(map jsonb) RETURNS TABLE (key text, value json
     WHERE jsonb_typeof(p.pair) = 'array'
 $$;
 
+-- What is in a form that holds values. A tuple is a list inside of a map.
+CREATE FUNCTION headwater.inside(form jsonb) RETURNS TABLE (key text, value jsonb) LANGUAGE sql IMMUTABLE AS $$
+    SELECT '', a.value
+    FROM jsonb_array_elements(CASE WHEN headwater.tag_of(form) = '$keyed' AND headwater.tag_is_sound('$keyed', form -> '$keyed')
+        THEN form -> '$keyed' -> 1 ELSE '[]' END) AS a
+    UNION ALL
+    SELECT '', form -> '$tuple' WHERE headwater.tag_of(form) = '$tuple'
+    UNION ALL
+    SELECT form -> '$variant' ->> 0, form -> '$variant' -> 1
+    WHERE headwater.tag_of(form) = '$variant' AND headwater.tag_is_sound('$variant', form -> '$variant')
+$$;
+
 CREATE OR REPLACE FUNCTION headwater.check_fields(fields jsonb) RETURNS void LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
     bad record;
@@ -74,11 +93,14 @@ BEGIN
             UNION ALL
             SELECT '', a.value
             FROM jsonb_array_elements(CASE jsonb_typeof(n.value) WHEN 'array' THEN n.value ELSE '[]' END) AS a
+            UNION ALL
+            SELECT i.key, i.value FROM headwater.inside(n.value) AS i
         ) AS inner_node
         WHERE n.depth <= 64 AND jsonb_typeof(n.value) IN ('object', 'array')
     ), judged AS (
         SELECT field, key, headwater.tag_of(value) AS tag, CASE
             WHEN depth = 1 AND starts_with(key, '_') THEN 'reserved'
+            WHEN key IN ('_keyed', '_variant', '_tuple', '_set', '_at', '_removed') THEN 'reserved'
             WHEN octet_length(key) > 1024 THEN 'long'
             WHEN depth > 64 THEN 'deep'
             WHEN jsonb_typeof(value) = 'number' AND abs(value::numeric) > 1.7976931348623157e308 THEN 'large'
@@ -90,7 +112,7 @@ BEGIN
     CASE bad.fault
     WHEN 'reserved' THEN
         RAISE EXCEPTION 'the field name "%" is reserved', bad.key USING ERRCODE = 'check_violation',
-            HINT = 'Names that begin with "_" are Headwater''s own.';
+            HINT = 'Names of fields that begin with "_" are Headwater''s own, and everywhere: _keyed, _variant, _tuple, _set, _at, _removed.';
     WHEN 'long' THEN
         RAISE EXCEPTION 'a name in field "%" is longer than 1024 bytes', left(bad.field, 80)
             USING ERRCODE = 'check_violation';
@@ -103,7 +125,8 @@ BEGIN
         RAISE EXCEPTION 'field "%" has a "%" that does not hold what its name says', bad.field, bad.tag
             USING ERRCODE = 'invalid_text_representation',
             HINT = '$bytes: hexadecimal text; $timestamp and $counter: an integer of 64 bits; $text: text; $float: NaN, Infinity or '
-                'digits, as text; $string: escaped text; $map: an object, or a list of pairs. A map that only looks so is {"$map": {...}}.';
+                'digits, as text; $string: escaped text; $map: an object, or a list of pairs; $keyed: the name of the key and a list; $tuple: a list; '
+                '$variant: the name of the case and its content. A map that only looks so is {"$map": {...}}.';
     ELSE
     END CASE;
 END $$;
@@ -138,7 +161,7 @@ BEGIN
     RETURN current;
 END $$;
 
--- A form that reads back as what it stands for: a text, a counter, and a map that needs no escape.
+-- A form that reads back as what it stands for: a text, a counter, a list of any kind, a case of an enum, and a map that needs no escape.
 CREATE OR REPLACE FUNCTION headwater.plain(value jsonb) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
     tag text := headwater.tag_of(value);
@@ -146,6 +169,16 @@ DECLARE
 BEGIN
     IF tag IN ('$text', '$counter') THEN
         RETURN content;
+    END IF;
+    IF tag = '$keyed' THEN
+        RETURN headwater.plain(content -> 1);
+    END IF;
+    IF tag = '$tuple' THEN
+        RETURN headwater.plain(content);
+    END IF;
+    IF tag = '$variant' THEN
+        content := jsonb_build_object(content ->> 0, headwater.plain(content -> 1));
+        RETURN CASE WHEN headwater.tag_of(content) IS NULL THEN content ELSE jsonb_build_object('$map', content) END;
     END IF;
     IF tag = '$map' AND jsonb_typeof(content) = 'object' THEN
         content := headwater.plain_entries(content);
@@ -174,7 +207,8 @@ DECLARE
     content jsonb;
 BEGIN
     -- Most have none of them.
-    IF NOT fields @? '$.**."$text"' AND NOT fields @? '$.**."$counter"' AND NOT fields @? '$.**."$map"' THEN
+    IF NOT fields @? '$.**."$text"' AND NOT fields @? '$.**."$counter"' AND NOT fields @? '$.**."$map"'
+        AND NOT fields @? '$.**."$keyed"' AND NOT fields @? '$.**."$tuple"' AND NOT fields @? '$.**."$variant"' THEN
         RETURN fields;
     END IF;
     IF headwater.is_escape(fields) AND jsonb_typeof(fields -> '$map') = 'object' THEN

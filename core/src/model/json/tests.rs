@@ -48,6 +48,9 @@ fn values() -> impl Strategy<Value = Value> {
         prop_oneof![
             vec(inner.clone(), 0..4).prop_map(Value::List),
             maps(inner.clone()).prop_map(Value::Map),
+            vec(inner.clone(), 0..4).prop_map(Value::Tuple),
+            (strings(), vec(inner.clone(), 0..4)).prop_map(|(key, items)| Value::Keyed(key, items)),
+            (strings(), inner.clone()).prop_map(|(name, content)| Value::Variant(name, Box::new(content))),
             (strings(), inner).prop_map(|(key, value)| Value::Map(Map::from([(key, value)]))),
         ]
     })
@@ -58,8 +61,21 @@ fn maps(values: impl Strategy<Value = Value>) -> impl Strategy<Value = Map> {
 }
 
 fn strings() -> impl Strategy<Value = String> {
-    let names =
-        ["$text", "$counter", "$bytes", "$timestamp", "$float", "$string", "$map", "$other", "$", "id"];
+    let names = [
+        "$text",
+        "$counter",
+        "$bytes",
+        "$timestamp",
+        "$float",
+        "$string",
+        "$map",
+        "$keyed",
+        "$tuple",
+        "$variant",
+        "$other",
+        "$",
+        "id",
+    ];
     prop_oneof![
         any::<String>(),
         prop::sample::select(names.to_vec()).prop_map(str::to_owned),
@@ -67,12 +83,15 @@ fn strings() -> impl Strategy<Value = String> {
     ]
 }
 
-/// What is left of a value in the styles in which a text is a string and a counter a number.
+/// What is left of a value in the styles in which a text is a string, a counter a number, and a list of any kind a list.
 fn plain(value: &Value) -> Value {
     match value {
         Value::Text(text) => Value::Str(text.to_string()),
         Value::Counter(count) => Value::Int(*count),
-        Value::List(items) => Value::List(items.iter().map(plain).collect()),
+        Value::List(items) | Value::Keyed(_, items) | Value::Tuple(items) => {
+            Value::List(items.iter().map(plain).collect())
+        }
+        Value::Variant(name, content) => Value::Map(Map::from([(name.clone(), plain(content))])),
         Value::Map(map) => Value::Map(map.iter().map(|(key, value)| (key.clone(), plain(value))).collect()),
         other => other.clone(),
     }
@@ -163,6 +182,12 @@ fn the_deepest_value_comes_back_in_the_widest_form() {
     }
     let text = json_from_value(&value, JsonStyle::Sql).to_string();
     assert_eq!(value_from_json_text(text.as_bytes()).unwrap(), value);
+    let mut value = Value::from("x");
+    for _ in 0..DEPTH_MAX {
+        value = Value::Keyed("id".to_owned(), vec![value]);
+    }
+    let text = json_from_value(&value, JsonStyle::Kinds).to_string();
+    assert_eq!(value_from_json_text(text.as_bytes()).unwrap(), value);
     let deeper = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
     assert!(matches!(value_from_json_text(deeper.as_bytes()), Err(JsonError::TooDeep)));
 }
@@ -189,6 +214,22 @@ fn the_forms_are_as_documented() {
             json!({"$map": {"$text": 1}}),
         ),
         (
+            Value::Keyed("id".into(), vec![Value::Map(Map::from([("id".to_owned(), Value::Int(1))]))]),
+            json!({"$keyed": ["id", [{"id": 1}]]}),
+            json!([{"id": 1}]),
+        ),
+        (Value::Tuple(vec![1.into(), "two".into()]), json!({"$tuple": [1, "two"]}), json!([1, "two"])),
+        (
+            Value::Variant("Hot".into(), Box::new(Value::Counter(93))),
+            json!({"$variant": ["Hot", {"$counter": 93}]}),
+            json!({"Hot": 93}),
+        ),
+        (
+            Value::Variant("$tuple".into(), Box::new(Value::Null)),
+            json!({"$variant": ["$tuple", null]}),
+            json!({"$map": {"$tuple": null}}),
+        ),
+        (
             Value::Map(Map::from([("$ref".to_owned(), Value::Int(1))])),
             json!({"$map": {"$ref": 1}}),
             json!({"$ref": 1}),
@@ -213,6 +254,14 @@ fn what_does_not_hold_what_its_name_says_is_refused() {
         json!({"$bytes": "0g"}),
         json!({"$bytes": "000"}),
         json!({"$timestamp": "now"}),
+        json!({"$keyed": ["id"]}),
+        json!({"$keyed": [["id"], []]}),
+        json!({"$keyed": ["id", {}]}),
+        json!({"$keyed": ["id", [], 1]}),
+        json!({"$tuple": {}}),
+        json!({"$variant": "Hot"}),
+        json!({"$variant": ["Hot"]}),
+        json!({"$variant": [1, 2]}),
         json!({"$counter": 0.5}),
         json!({"$counter": u64::MAX}),
         json!({"$text": 5}),
