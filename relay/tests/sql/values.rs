@@ -174,11 +174,11 @@ async fn lists_by_key_tuples_and_cases_stay_that_when_sql_writes_them() {
     let forms = r#"{"gear": {"$keyed": ["id", [{"id": 1, "g": 5}, {"id": 2, "g": 6}]]}, "spot": {"$tuple": [13.4, 52.5]},
         "method": {"$variant": ["Hot", {"bar": 9, "s": 30}]}}"#;
     let id = things.insert(headwater::model::map_from_json_text(forms.as_bytes()).unwrap()).unwrap().id;
+    sync(&replica, &relay).await;
     bed.psql(&format!(
         "INSERT INTO headwater.entities (space, collection, data) SELECT '{}', 'made', $${forms}$$::jsonb",
         headwater::SpaceId::from_name(SPACE)
     ));
-    sync(&replica, &relay).await;
     bed.settled().await;
     let shown = r#"{"gear": [{"g": 5, "id": 1}, {"g": 6, "id": 2}], "spot": [13.4, 52.5], "method": {"Hot": {"s": 30, "bar": 9}}}"#;
     assert_eq!(
