@@ -4,7 +4,7 @@ use std::future::pending;
 use std::sync::Arc;
 
 use futures_util::{SinkExt, StreamExt};
-use headwater::wire::{Frame, Limits, Seal, Welcome};
+use headwater::wire::{Frame, Limits, Seal, VERSIONS, Welcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{accept_async, client_async};
@@ -73,7 +73,8 @@ impl Impostor {
                 let limits =
                     Limits { ping_interval_ms: PING_MS, dead_after_ms: DEAD_MS, ..Limits::default() };
                 let (relay_name, relay_version) = ("impostor".to_owned(), String::new());
-                let welcome = Frame::Welcome(Welcome { version: 1, relay_name, relay_version, limits });
+                let welcome =
+                    Frame::Welcome(Welcome { version: *VERSIONS.end(), relay_name, relay_version, limits });
                 socket.send(Message::Binary(Seal::default().seal(&welcome.encode()))).await?;
                 while let Some(Ok(_)) = socket.next().await {}
                 return Ok(());
