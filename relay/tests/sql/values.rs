@@ -214,9 +214,11 @@ async fn lists_by_key_tuples_and_cases_stay_that_when_sql_writes_them() {
     let held = fields_of(&things, id);
     let kinds = |fields: &Map| headwater::model::json_from_map(fields, headwater::model::JsonStyle::Kinds);
     assert_eq!(kinds(&held), kinds(&expected));
-    // Another case, and a list without keys, which is refused where it can still be told.
+    // Another case, and a record without a key, which is refused where it can still be told.
     bed.psql("UPDATE headwater.entities SET data = data || '{\"method\": {\"Cold\": 1}}' WHERE collection = 'made'");
-    bed.psql("UPDATE headwater.entities SET data = data || '{\"gear\": [1]}' WHERE collection = 'made'");
+    bed.psql(
+        "UPDATE headwater.entities SET data = data || '{\"gear\": [{\"g\": 1}]}' WHERE collection = 'made'",
+    );
     bed.settled().await;
     let failed = bed.psql("SELECT failed FROM headwater.inbox WHERE failed IS NOT NULL");
     assert!(failed.contains("`gear`") && failed.contains("`id`"), "{failed}");
