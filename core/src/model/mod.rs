@@ -12,6 +12,7 @@ mod shape;
 mod text;
 mod text_cuts;
 mod text_difference;
+mod text_letters;
 mod value;
 
 pub(crate) use align::{Hunk, Likeness, are_alike, best_pairs, hunks};

@@ -14,15 +14,17 @@ const BLOCK_ENDS: (u32, u32) = (8, 128);
 pub(super) fn block_ends(letters: &[char]) -> Vec<usize> {
     let (behind_space, elsewhere) = BLOCK_ENDS;
     let mut ends = Vec::with_capacity(letters.len() / 32 + 1);
-    for (index, letter) in letters.iter().enumerate() {
-        let window = &letters[(index + 1).saturating_sub(BLOCK_WINDOW)..=index];
+    // Within a word no block ends: the same first letters of another word would count as the block's end.
+    for end in word_ends(letters) {
+        let window = &letters[end.saturating_sub(BLOCK_WINDOW)..end];
         // FNV-1a; its upper bits mix better than its lower ones.
         let mixed = window
             .iter()
             .fold(0x811c_9dc5_u32, |mixed, letter| (mixed ^ u32::from(*letter)).wrapping_mul(0x0100_0193));
+        let letter = letters[end - 1];
         let one_in = if letter.is_whitespace() { behind_space } else { elsewhere };
-        if *letter == '\n' || (mixed >> 8).is_multiple_of(one_in) {
-            ends.push(index + 1);
+        if letter == '\n' || (mixed >> 8).is_multiple_of(one_in) {
+            ends.push(end);
         }
     }
     close(ends, letters.len())
@@ -52,6 +54,12 @@ pub(super) fn is_of_word(letter: char) -> bool {
     (letter.is_alphanumeric() || letter == '_' || is_mark(letter))
         && !WITHOUT_SPACES.iter().any(|range| range.contains(&letter))
         && letter < '\u{20000}'
+}
+
+/// Whether a word stands at `place`, and nothing of it in front.
+pub(super) fn begins_word(letters: &[char], place: usize) -> bool {
+    letters.get(place).is_some_and(|letter| is_of_word(*letter))
+        && place.checked_sub(1).is_none_or(|before| !is_of_word(letters[before]))
 }
 
 /// Accents that stand on the letter before them.

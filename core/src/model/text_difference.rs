@@ -12,10 +12,9 @@ use std::ops::Range;
 
 use super::align::{Hunk, hunks};
 use super::text::Splice;
-use super::text_cuts::{block_ends, is_of_word, letters_of, tokens, word_ends, words};
+use super::text_cuts::{begins_word, block_ends, is_of_word, letters_of, tokens, word_ends, words};
+use super::text_letters::compare_letters;
 
-/// Up to this many pairs of letters a replaced stretch is looked at letter by letter.
-const LETTER_PAIRS_MAX: usize = 1 << 20;
 /// A shorter block says too little of where it stands to be taken for the same one elsewhere.
 const BLOCK_LETTERS_MIN: usize = 12;
 
@@ -37,23 +36,33 @@ pub(crate) fn difference(before: &str, after: &str) -> Vec<Splice> {
         let position = gone.start.saturating_add_signed(shift);
         shift += came.len() as isize - gone.len() as isize;
         let (deleted, inserted) = (gone.len(), new[came.clone()].iter().collect());
-        if !gone.is_empty() && !came.is_empty() && !is_of_word(old[gone.start]) {
-            // What stands between words belongs to the word before it: it comes before what goes, so that what somebody else inserts
-            // in front of the next word does not get between.
-            splices.push(Splice { position, deleted: 0, inserted });
-            splices.push(Splice { position: position + came.len(), deleted, inserted: String::new() });
-        } else {
+        if gone.is_empty() || came.is_empty() || is_of_word(old[gone.start]) {
             splices.push(Splice { position, deleted, inserted });
+            continue;
         }
+        // What stands between words belongs to the word before it: it comes before what goes, so that what somebody else inserts in
+        // front of the next word does not get between. Words that come take the place of the last one that goes, or they would be made
+        // one with what somebody else inserts in front of that.
+        let last_word = (gone.start + 1..gone.end).rev().find(|place| begins_word(&old, *place));
+        let (word, words) = match last_word.filter(|_| is_of_word(new[came.end - 1])) {
+            Some(word) => (word, came.clone().find(|place| is_of_word(new[*place])).unwrap_or(came.end)),
+            None => (gone.end, came.end),
+        };
+        let text = |range: Range<usize>| new[range].iter().collect::<String>();
+        splices.push(Splice { position, deleted: 0, inserted: text(came.start..words) });
+        let position = position + words - came.start;
+        splices.push(Splice { position, deleted: word - gone.start, inserted: String::new() });
+        splices.push(Splice { position, deleted: gone.end - word, inserted: text(words..came.end) });
     }
+    splices.retain(|splice| splice.deleted > 0 || !splice.inserted.is_empty());
     splices
 }
 
 /// A stretch of one of the texts, and where in it the stretch begins.
 #[derive(Clone, Copy)]
-struct Side<'a> {
-    letters: &'a [char],
-    at: usize,
+pub(super) struct Side<'a> {
+    pub(super) letters: &'a [char],
+    pub(super) at: usize,
 }
 
 impl<'a> Side<'a> {
@@ -189,32 +198,6 @@ fn beginning(letters: &[char], place: usize) -> u8 {
         Some(letter) if letter.is_whitespace() => 2,
         Some(letter) if !is_of_word(letter) => 1,
         Some(_) => 0,
-    }
-}
-
-/// What differs between two stretches that are words of each other's, or else the whole of them.
-fn compare_letters(old: Side<'_>, new: Side<'_>, found: &mut Vec<Hunk>) {
-    let whole = || Hunk { old: 0..old.letters.len(), new: 0..new.letters.len() }.moved(old.at, new.at);
-    let (longer, shorter) =
-        (old.letters.len().max(new.letters.len()), old.letters.len().min(new.letters.len()));
-    if shorter == 0 || longer.saturating_mul(shorter) > LETTER_PAIRS_MAX {
-        found.push(whole());
-        return;
-    }
-    let mut inside = hunks(old.letters, new.letters);
-    let kept = old.letters.len() - inside.iter().map(|hunk| hunk.old.len()).sum::<usize>();
-    let is_one_in_the_other = matches!(&*inside, [hunk] if hunk.old.is_empty() || hunk.new.is_empty());
-    if is_one_in_the_other || 2 * kept >= longer {
-        // What comes in front of a word takes the first letter along: it belongs to that word, and not to what somebody else
-        // inserts in front of it.
-        if let Some(first) = inside.first_mut()
-            && first.old == (0..0)
-        {
-            (first.old.end, first.new.end) = (1, first.new.end + 1);
-        }
-        found.extend(inside.into_iter().map(|hunk| hunk.moved(old.at, new.at)));
-    } else {
-        found.push(whole());
     }
 }
 
