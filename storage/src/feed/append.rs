@@ -148,7 +148,8 @@ impl<L: Ledger> Batch<'_, L> {
         };
         let mut head = before;
         let mut placements = Vec::with_capacity(entries.len());
-        let mut rows = Vec::new();
+        let mut rows = Vec::with_capacity(entries.len());
+        self.rows.reserve(entries.len());
         for entry in entries {
             if let Some(placement) = self.refuse(space, &entry)? {
                 placements.push(placement);

@@ -19,7 +19,9 @@ use crate::position::Watermark;
 pub(super) struct FileLedger<'t> {
     txn: &'t WriteTransaction,
     /// The spaces that the append is about; one that is new has no number yet.
-    spaces: BTreeMap<SpaceId, SpaceState>,
+    found: BTreeMap<SpaceId, SpaceState>,
+    /// Open from the first read to the last write, as the tables below: opening one costs more than a row.
+    spaces: Table<'t, &'static [u8; 16], &'static [u8; 60]>,
     known: Table<'t, &'static [u8; 52], &'static [u8; 8]>,
     entities: Table<'t, &'static [u8; 20], &'static [u8]>,
     authors: Table<'t, &'static [u8], u64>,
@@ -40,7 +42,8 @@ impl<'t> FileLedger<'t> {
         }
         Ok(Self {
             txn,
-            spaces: found,
+            found,
+            spaces: table,
             known: txn.open_table(tables::KNOWN)?,
             entities: txn.open_table(tables::ENTITIES)?,
             authors: txn.open_table(tables::AUTHORS)?,
@@ -49,7 +52,7 @@ impl<'t> FileLedger<'t> {
     }
 
     fn number(&self, space: SpaceId) -> Option<u32> {
-        self.spaces.get(&space).map(|state| state.number)
+        self.found.get(&space).map(|state| state.number)
     }
 
     fn change(&self, (space, entity, hash): &ChangeKey) -> Option<[u8; 52]> {
@@ -58,20 +61,18 @@ impl<'t> FileLedger<'t> {
 
     /// Writes what was decided.
     pub(super) fn write(self, outcome: &Outcome) -> Result<(), StoreError> {
-        let Self { txn, spaces: mut known_spaces, mut known, mut entities, mut authors, mut quarantine } =
-            self;
-        let mut spaces = txn.open_table(tables::SPACES)?;
+        let Self { txn, mut found, mut spaces, mut known, mut entities, mut authors, mut quarantine } = self;
         for (space, head) in &outcome.spaces {
-            let number = match known_spaces.get(space) {
+            let number = match found.get(space) {
                 Some(state) => state.number,
                 None => next_space_number(txn)?,
             };
             let state = SpaceState { number, head: *head };
-            known_spaces.insert(*space, state);
+            found.insert(*space, state);
             spaces.insert(space.as_bytes(), &state.value())?;
         }
         let number = |space: &SpaceId| {
-            let state = known_spaces.get(space);
+            let state = found.get(space);
             state.map(|state| state.number).ok_or_else(|| StoreError::corrupt("a space's number"))
         };
         let mut feed = txn.open_table(tables::FEED)?;
@@ -121,7 +122,7 @@ impl<'t> FileLedger<'t> {
 
 impl Ledger for FileLedger<'_> {
     fn head(&self, space: SpaceId) -> Result<Option<Watermark>, StoreError> {
-        Ok(self.spaces.get(&space).map(|state| state.head))
+        Ok(self.found.get(&space).map(|state| state.head))
     }
 
     fn entity(&self, space: SpaceId, entity: EntityId) -> Result<Option<EntityState>, StoreError> {
