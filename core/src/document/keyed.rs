@@ -213,14 +213,18 @@ fn add(
     let removed = elements(writer, place)?;
     let Some(element) = removed.last() else { return put_element(writer, place, at, key, item) };
     let maps = std::slice::from_ref(element);
-    // What it held when it was removed, and what others wrote into it since, goes where the new content says something else.
+    // What it held when it was removed, and what others wrote into it since, goes where the new content says something else. It goes
+    // whole, so that another device which adds the key again, with less in it, takes nothing away from what is new.
     let mut hidden = writer.hidden_fields(element)?;
     hidden.retain(|name, _| name != PLACE_KEY && name != REMOVED_KEY);
+    let after = fields_of(item, key);
+    let is_left = |name: &String, held: &Value| after.get(name).is_none_or(|after| held.satisfies(after));
+    let left: Map = hidden.iter().filter(|(name, held)| is_left(name, held)).map(owned).collect();
     if !cfg!(bug = "generation-reused") {
         writer.put(Place::Field { maps, name: REMOVED_KEY }, ScalarValue::Boolean(false))?;
     }
     writer.put(Place::Field { maps, name: PLACE_KEY }, at.into())?;
-    write_map(writer, maps, &hidden, &hidden, &fields_of(item, key))
+    write_map(writer, maps, &left, &hidden, &after)
 }
 
 /// The maps that are the element at a place.
@@ -230,8 +234,11 @@ fn elements(writer: &mut Writer<'_>, place: Place<'_>) -> Result<Vec<ObjId>, Wri
 
 /// The fields of an element that are stored in it. Its key is the name under which it is stored.
 fn fields_of(item: &Value, key: &str) -> Map {
-    let fields = item.as_map().into_iter().flatten().filter(|(name, _)| *name != key);
-    fields.map(|(name, value)| (name.clone(), value.clone())).collect()
+    item.as_map().into_iter().flatten().filter(|(name, _)| *name != key).map(owned).collect()
+}
+
+fn owned((name, value): (&String, &Value)) -> (String, Value) {
+    (name.clone(), value.clone())
 }
 
 /// name -> index

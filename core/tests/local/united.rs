@@ -132,6 +132,27 @@ fn a_key_that_is_added_again_wins_over_a_removal_that_did_not_see_it() {
     assert_eq!(merged.gear.to_vec(), [gear(1, "mill", 500), gear(3, "scale", 200), gear(2, "kettle", 900)]);
     let merged = go_on(&devices, id, &[&remove], &[&|plan| plan.gear[2].grams = 1]);
     assert_eq!(ids(&merged), [1, 3], "removed for the second time");
+    // Both add it again, each with what the other one leaves out.
+    let days = |replica: &Replica| replica.space(SPACE).dynamic("plans").unwrap();
+    let list = |words: &[&str]| Value::List(words.iter().map(|word| Value::from(*word)).collect());
+    let element = |name: &str, words: &[&str]| map([("id", 2.into()), (name, list(words))]);
+    let set = |replica: &Replica, items: Vec<Map>| {
+        let items = items.into_iter().map(Value::Map).collect();
+        days(replica).set(id, map([("gear", Value::Keyed("id".into(), items))])).unwrap();
+    };
+    set(&devices[0], vec![element("left", &["a"])]);
+    exchange(&devices[0], &devices[1]);
+    set(&devices[0], vec![]);
+    exchange(&devices[0], &devices[1]);
+    set(&devices[0], vec![element("left", &["a", "b"])]);
+    set(&devices[1], vec![element("right", &["c"])]);
+    exchange(&devices[0], &devices[1]);
+    let mut both = element("left", &["a", "b"]);
+    both.extend(element("right", &["c"]));
+    for replica in &devices {
+        let fields = days(replica).get(id).unwrap().unwrap().fields;
+        assert_eq!(fields["gear"], Value::Keyed("id".into(), vec![Value::Map(both.clone())]));
+    }
 }
 
 #[test]
