@@ -12,7 +12,7 @@ use automerge::{ActorId, Change, ObjType, ScalarValue};
 use bytes::Bytes;
 use headwater_storage::ChangeHash;
 
-use super::view::{DELETED_KEY, device_of};
+use super::show::view::{DELETED_KEY, device_of};
 use super::{ACTOR_BYTES, Document, ViewError};
 use crate::ingest::{
     ChangeLimits, IngestError, Panicked, check_stored, guarded, is_certified_actor, prevalidate_change,

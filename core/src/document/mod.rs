@@ -4,23 +4,12 @@
 
 mod cause;
 mod content;
-mod counters;
-mod diff;
+mod edit;
 mod examine;
-mod genesis;
-mod keyed;
-mod likeness;
-mod list;
-mod order;
 mod outside;
-mod place;
-mod projection;
-mod read;
+mod show;
 mod snapshot;
-mod texts;
-mod view;
 mod waiting;
-mod write;
 
 use std::collections::{HashMap, HashSet};
 
@@ -34,18 +23,19 @@ pub use content::{Action, Content, Deletion, Operation};
 pub(crate) use content::{
     ReplayError, Replayed, author, builds_on, content, is_nobodys, replay, written_again,
 };
-use counters::Counters;
-pub(crate) use diff::{LocalEdit, Tombstone, check_fields};
+use edit::begin::Beginning;
+pub(crate) use edit::begin::Genesis;
+use edit::write::Writer;
+pub(crate) use edit::{LocalEdit, Tombstone, check_fields};
 pub use examine::{Examined, examine};
-use genesis::Beginning;
-pub(crate) use genesis::Genesis;
 pub use outside::{OutsideChange, OutsideEdit, OutsideError, OutsideKind, edit_outside};
-pub use projection::{Projection, ProjectionError, project};
-use texts::Texts;
-pub(crate) use view::View;
-pub use view::{ACTOR_BYTES, EntityMeta, ViewError};
+use show::counters::Counters;
+pub use show::projection::{Projection, ProjectionError, project};
+use show::read;
+use show::texts::Texts;
+pub(crate) use show::view::View;
+pub use show::view::{ACTOR_BYTES, EntityMeta, ViewError};
 pub(crate) use waiting::in_causal_order;
-use write::Writer;
 
 use crate::ingest::{
     ChangeLimits, CheckedChange, IngestError, Panicked, check_stored, guarded, is_certified_actor,
@@ -299,6 +289,9 @@ impl Document {
             false => Beginning::of(collection, edit.after),
         });
         let (changes, rest) = begun.map_err(|Panicked| panicked())??.into_changes();
+        if changes.is_empty() && self.known.is_empty() {
+            return self.edit_only(actor, time_ms, edit);
+        }
         let mut made = self.begin_with(changes)?;
         // What others gave the entity first may be here too, and is no part of this edit.
         let current = self.fields()?;

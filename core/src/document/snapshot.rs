@@ -9,10 +9,11 @@ use automerge::Automerge;
 use bytes::Bytes;
 use headwater_storage::{ChangeHash, ChangeRecord, PayloadKind, StoredEntity, StoredSnapshot};
 
+use super::Document;
 use super::cause::{Alarm, Fault};
-use super::counters::Counters;
-use super::texts::{KnownTexts, Texts};
-use super::{Document, read};
+use super::show::counters::Counters;
+use super::show::read;
+use super::show::texts::{KnownTexts, Texts};
 use crate::ingest::{Chunk, IngestError, Panicked, check_stored, guarded, prevalidate_document};
 use crate::model::{Map, Value};
 

@@ -1,6 +1,6 @@
 //! Which fields of a Rust struct are containers, found by watching what its `Deserialize` asks for.
 //!
-//! Containers have to be created identically on every device (see `document::genesis`), so they must be known before a value
+//! Containers have to be created identically on every device (see `document::edit`), so they must be known before a value
 //! exists. Each field is asked for in a run of its own that ends with an error on purpose: a type whose parser refuses the
 //! made-up value (a UUID, an enum) then cannot hide the fields that come after it. A field that has further names
 //! (`#[serde(alias)]`) is asked for by each of them; which names are one field, the type's own key says.

@@ -11,7 +11,7 @@ const WRITES: [(&str, &[&str]); 5] = [
     ),
     ("EntityWrite {", &["core/src/replica/step.rs", "storage/src/replica/commit.rs"]),
     // A view as a row.
-    ("to_row(", &["core/src/replica/step.rs", "core/src/document/view.rs"]),
+    ("to_row(", &["core/src/replica/step.rs", "core/src/document/show/view.rs"]),
     // The table.
     ("tables::ROWS", &["storage/src/replica/store.rs", "storage/src/replica/write.rs"]),
     // What listeners hear of it.

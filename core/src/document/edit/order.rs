@@ -6,14 +6,14 @@
 //! one another, never mixed. At creation the places follow from the index alone, so that equal lists have equal bytes.
 
 /// No place is longer, in bytes: a list that would need longer ones gets new places around the spot.
-pub(super) const PLACE_BYTES_MAX: usize = 64;
+pub(crate) const PLACE_BYTES_MAX: usize = 64;
 /// How many digits tell one editor's runs from another's.
-pub(super) const MARK_DIGITS: usize = 3;
+pub(crate) const MARK_DIGITS: usize = 3;
 
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// The place of the element with this index in a list that is made at once.
-pub(super) fn nth(index: usize) -> String {
+pub(crate) fn nth(index: usize) -> String {
     // 'a' has one digit behind it, 'b' two, and so on: a longer number has the greater letter.
     let (mut rest, mut len, mut span) = (index as u128, 1_u8, 62_u128);
     while rest >= span && len < 12 {
@@ -31,7 +31,7 @@ pub(super) fn nth(index: usize) -> String {
 }
 
 /// The mark of an editor, from the id under which it writes.
-pub(super) fn mark(actor: &[u8]) -> String {
+pub(crate) fn mark(actor: &[u8]) -> String {
     let number = actor.iter().rev().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     let digit = |power: u32| char::from(digit_of(u128::from(number / 62_u64.pow(power) % 62)));
     (0..MARK_DIGITS as u32).map(digit).collect()
@@ -39,7 +39,7 @@ pub(super) fn mark(actor: &[u8]) -> String {
 
 /// The places of a run of `count` elements after `left` and before `right`, in order. `None` if there is no room: the two are not
 /// in order, or not of this scheme.
-pub(super) fn run(left: Option<&str>, right: Option<&str>, count: usize, mark: &str) -> Option<Vec<String>> {
+pub(crate) fn run(left: Option<&str>, right: Option<&str>, count: usize, mark: &str) -> Option<Vec<String>> {
     let well_formed = |place: Option<&str>| place.is_none_or(is_place);
     let in_order = left.is_none() || right.is_none() || left < right;
     if !well_formed(left) || !well_formed(right) || !in_order {
@@ -75,7 +75,7 @@ fn own_run<'a>(place: &'a str, mark: &str) -> Option<(&'a str, usize)> {
 }
 
 /// Whether a string is a place of this scheme. Anything can come from elsewhere.
-pub(super) fn is_place(place: &str) -> bool {
+pub(crate) fn is_place(place: &str) -> bool {
     place.len() <= PLACE_BYTES_MAX
         && whole_part(place).is_some_and(|whole| whole.len() <= place.len())
         && place.bytes().all(|byte| value_of(byte).is_some())

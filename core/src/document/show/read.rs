@@ -4,22 +4,22 @@ use std::cmp::Ordering;
 
 use automerge::{Automerge, ObjId, ObjType, ROOT, ReadDoc, ScalarValueRef, ValueRef};
 
-use super::ViewError;
 use super::counters::Counters;
-use super::keyed::{self, PlaceOf};
+use super::keys::{self, PlaceOf};
 use super::place::{KEYED_KEY, PLACE_KEY, Place, REMOVED_KEY, Shown, TUPLE_KEY, VARIANT_KEY, unreadable};
 use super::texts::KnownTexts;
+use crate::document::ViewError;
 use crate::model::{DEPTH_MAX, Map, Text, Value};
 
 /// Reads a document, or what a transaction has made of one.
-pub(super) struct Reader<'a, D> {
-    pub(super) document: &'a D,
-    pub(super) texts: KnownTexts<'a>,
-    pub(super) counters: &'a Counters<'a>,
+pub(crate) struct Reader<'a, D> {
+    pub(crate) document: &'a D,
+    pub(crate) texts: KnownTexts<'a>,
+    pub(crate) counters: &'a Counters<'a>,
 }
 
 /// Every field of the root, Headwater's own included.
-pub(super) fn root(
+pub(crate) fn root(
     document: &Automerge,
     texts: KnownTexts<'_>,
     counters: &Counters<'_>,
@@ -30,7 +30,7 @@ pub(super) fn root(
 // These recurse at most `DEPTH_MAX` deep, whatever the document holds.
 impl<D: ReadDoc> Reader<'_, D> {
     /// The fields of a map, or of several that are one.
-    pub(super) fn fields(&self, maps: &[ObjId], depth: usize) -> Result<Map, ViewError> {
+    pub(crate) fn fields(&self, maps: &[ObjId], depth: usize) -> Result<Map, ViewError> {
         let mut fields = Map::new();
         if let [map] = maps {
             for item in self.document.map_range(map, ..) {
@@ -55,7 +55,7 @@ impl<D: ReadDoc> Reader<'_, D> {
     }
 
     /// What stands at a place where several may stand.
-    pub(super) fn shown(&self, place: Place<'_>, depth: usize) -> Result<Option<Value>, ViewError> {
+    pub(crate) fn shown(&self, place: Place<'_>, depth: usize) -> Result<Option<Value>, ViewError> {
         let Some(shown) = place.shown(self.document)? else { return Ok(None) };
         Ok(Some(match shown {
             Shown::Scalar(scalar, id) => self.value(&ValueRef::from(scalar), &|| id.clone(), depth)?,
@@ -68,7 +68,7 @@ impl<D: ReadDoc> Reader<'_, D> {
     }
 
     /// A value that stands alone at its place.
-    pub(super) fn value(
+    pub(crate) fn value(
         &self,
         value: &ValueRef<'_>,
         id: &dyn Fn() -> ObjId,
@@ -93,7 +93,7 @@ impl<D: ReadDoc> Reader<'_, D> {
         })
     }
 
-    pub(super) fn container(
+    pub(crate) fn container(
         &self,
         kind: ObjType,
         objects: &[ObjId],
@@ -116,7 +116,7 @@ impl<D: ReadDoc> Reader<'_, D> {
         })
     }
 
-    pub(super) fn items(&self, list: &ObjId, depth: usize) -> Result<Vec<Value>, ViewError> {
+    pub(crate) fn items(&self, list: &ObjId, depth: usize) -> Result<Vec<Value>, ViewError> {
         let mut items = Vec::new();
         for item in self.document.list_range(list, ..) {
             if item.conflict {
@@ -183,7 +183,7 @@ impl<D: ReadDoc> Reader<'_, D> {
                 Some(Value::Str(place)) => PlaceOf::At(place),
                 _ => PlaceOf::None(self.maker(Place::Field { maps, name: &name })?),
             };
-            element.insert(key.to_owned(), keyed::key_value(&name));
+            element.insert(key.to_owned(), keys::key_value(&name));
             elements.push((place, name, Value::Map(element)));
         }
         elements.sort_by(|(a, a_name, _), (b, b_name, _)| match a.cmp(b) {

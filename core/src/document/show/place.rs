@@ -6,28 +6,28 @@
 
 use automerge::{ObjId, ObjType, Prop, ReadDoc, ScalarValue, Value as Held};
 
-use super::ViewError;
+use crate::document::ViewError;
 
 /// Makes a map a list told apart by the field that it names.
-pub(super) const KEYED_KEY: &str = "_keyed";
+pub(crate) const KEYED_KEY: &str = "_keyed";
 /// Makes a map one case of an enum, by its name.
-pub(super) const VARIANT_KEY: &str = "_variant";
+pub(crate) const VARIANT_KEY: &str = "_variant";
 /// Makes a map a list of a fixed length, which it holds.
-pub(super) const TUPLE_KEY: &str = "_tuple";
+pub(crate) const TUPLE_KEY: &str = "_tuple";
 /// Reserved for a set of values, each told by its key.
-pub(super) const SET_KEY: &str = "_set";
+pub(crate) const SET_KEY: &str = "_set";
 /// Where an element of a keyed list stands.
-pub(super) const PLACE_KEY: &str = "_at";
+pub(crate) const PLACE_KEY: &str = "_at";
 /// Whether an element of a keyed list was removed.
-pub(super) const REMOVED_KEY: &str = "_removed";
+pub(crate) const REMOVED_KEY: &str = "_removed";
 
 /// Names in the maps of a document that no field of an app can have.
-pub(super) const RESERVED_KEYS: [&str; 6] =
+pub(crate) const RESERVED_KEYS: [&str; 6] =
     [KEYED_KEY, VARIANT_KEY, TUPLE_KEY, SET_KEY, PLACE_KEY, REMOVED_KEY];
 
 /// A place in a document.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Place<'a> {
+pub(crate) enum Place<'a> {
     /// A field of a map: of several that are one, in ascending order of the operations that made them.
     Field {
         maps: &'a [ObjId],
@@ -41,7 +41,7 @@ pub(super) enum Place<'a> {
 
 /// What a reader sees at a place.
 #[derive(Debug)]
-pub(super) enum Shown {
+pub(crate) enum Shown {
     Scalar(ScalarValue, ObjId),
     /// Counters that add up. `ids` are the operations that made them.
     Counter {
@@ -63,7 +63,7 @@ enum Form {
 
 impl<'a> Place<'a> {
     /// The field's name. Elements have none.
-    pub(super) fn name(self) -> &'a str {
+    pub(crate) fn name(self) -> &'a str {
         match self {
             Place::Field { name, .. } => name,
             Place::Element { .. } => "",
@@ -78,7 +78,7 @@ impl<'a> Place<'a> {
     }
 
     /// Everything that stands here, in ascending order of the operations that put it there.
-    pub(super) fn standing<'d, D: ReadDoc>(
+    pub(crate) fn standing<'d, D: ReadDoc>(
         self,
         document: &'d D,
     ) -> Result<Vec<(Held<'d>, ObjId)>, ViewError> {
@@ -94,7 +94,7 @@ impl<'a> Place<'a> {
     }
 
     /// What a reader sees here; `None` where nothing is.
-    pub(super) fn shown(self, document: &impl ReadDoc) -> Result<Option<Shown>, ViewError> {
+    pub(crate) fn shown(self, document: &impl ReadDoc) -> Result<Option<Shown>, ViewError> {
         let mut standing = self.standing(document)?;
         if let Place::Field { name: REMOVED_KEY, .. } = self
             && let Some(back) = standing.iter().rposition(|(held, _)| !is_true(held))
@@ -159,7 +159,7 @@ impl<'a> Place<'a> {
     }
 
     /// Whether anything stands here, hidden or not.
-    pub(super) fn is_taken(self, document: &impl ReadDoc) -> Result<bool, ViewError> {
+    pub(crate) fn is_taken(self, document: &impl ReadDoc) -> Result<bool, ViewError> {
         Ok(!self.standing(document)?.is_empty())
     }
 }
@@ -174,7 +174,7 @@ fn form_of(document: &impl ReadDoc, map: &ObjId) -> Result<Form, ViewError> {
 }
 
 /// Whether a map is there, as an element of a keyed list: nobody removed it, or somebody added its key again.
-pub(super) fn is_there(document: &impl ReadDoc, map: &ObjId) -> Result<bool, ViewError> {
+pub(crate) fn is_there(document: &impl ReadDoc, map: &ObjId) -> Result<bool, ViewError> {
     let flags = document.get_all(map, REMOVED_KEY).map_err(unreadable)?;
     Ok(flags.is_empty() || flags.iter().any(|(held, _)| !is_true(held)))
 }
@@ -187,6 +187,6 @@ fn is_true(held: &Held<'_>) -> bool {
     matches!(held, Held::Scalar(scalar) if **scalar == ScalarValue::Boolean(true))
 }
 
-pub(super) fn unreadable(error: automerge::AutomergeError) -> ViewError {
+pub(crate) fn unreadable(error: automerge::AutomergeError) -> ViewError {
     ViewError::Unreadable(error.to_string())
 }

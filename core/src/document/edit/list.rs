@@ -13,7 +13,7 @@ const COMPARED_PAIRS_MAX: usize = 1 << 12;
 
 /// One step from the old list to the new one, in the order of the lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ListStep {
+pub(crate) enum ListStep {
     /// The same element, perhaps with other content.
     Keep {
         before: usize,
@@ -28,7 +28,7 @@ pub(super) enum ListStep {
 }
 
 /// Aligns two lists by their content.
-pub(super) fn align(before: &[Value], after: &[Value]) -> Vec<ListStep> {
+pub(crate) fn align(before: &[Value], after: &[Value]) -> Vec<ListStep> {
     let (old, new): (Vec<_>, Vec<_>) =
         (before.iter().map(fingerprint).collect(), after.iter().map(fingerprint).collect());
     let gaps = match hunks(&old, &new) {

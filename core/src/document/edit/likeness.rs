@@ -8,7 +8,7 @@ use crate::model::{Likeness, Map, Value, are_alike};
 const NAME_BYTES_MAX: usize = 256;
 
 /// Whether an element that took another's place is that one, edited.
-pub(super) fn likeness(old: &Value, new: &Value, names: Option<&Names<'_>>) -> Likeness {
+pub(crate) fn likeness(old: &Value, new: &Value, names: Option<&Names<'_>>) -> Likeness {
     let is_similar = match (old, new) {
         (Value::Map(old), Value::Map(new)) => match names.and_then(|names| names.compare(old, new)) {
             Some(Likeness::Similar) => are_mostly_equal(old, new, names),
@@ -46,7 +46,7 @@ fn is_similar_name(old: &Value, new: &Value) -> bool {
 }
 
 /// What tells the records of two lists apart: a field with a string or whole number that each has and no two share.
-pub(super) struct Names<'a> {
+pub(crate) struct Names<'a> {
     field: &'a str,
     old: HashSet<Name<'a>>,
     new: HashSet<Name<'a>>,
@@ -60,7 +60,7 @@ enum Name<'a> {
 
 impl<'a> Names<'a> {
     /// Of several fields that could be it, the one whose values most records have in both lists.
-    pub(super) fn of(before: &'a [Value], after: &'a [Value]) -> Option<Names<'a>> {
+    pub(crate) fn of(before: &'a [Value], after: &'a [Value]) -> Option<Names<'a>> {
         let mut best: Option<((usize, bool), Names<'a>)> = None;
         for (field, value) in before.first()?.as_map()? {
             let (Some(old), Some(new)) = (names_in(before, field), names_in(after, field)) else { continue };
@@ -73,7 +73,7 @@ impl<'a> Names<'a> {
     }
 
     /// What a record is called.
-    pub(super) fn name_in<'b>(&self, record: &'b Map) -> Option<&'b Value> {
+    pub(crate) fn name_in<'b>(&self, record: &'b Map) -> Option<&'b Value> {
         record.get(self.field)
     }
 

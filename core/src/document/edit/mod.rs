@@ -3,16 +3,29 @@
 //! Three values take part. `current` is what the document holds; `before` is what the app saw of it through its own type; `after`
 //! is what the app made of that. What differs between the last two is the edit; `current` says how to write it (a field that is
 //! a text in the document gets splices, even when the app's type calls it a string).
+//!
+//! 1. `begin`: what a new entity begins with, in `pieces`.
+//! 2. This file: which fields and elements an edit changes. `list` and `likeness`: which elements of a list stayed. `keyed` and `order`: the
+//!    same by key, and where each stands.
+//! 3. `write`: the steps of it, cut into changes.
+
+pub(super) mod begin;
+mod keyed;
+mod likeness;
+mod list;
+mod order;
+mod pieces;
+pub(super) mod write;
 
 use automerge::{ObjId, ObjType, ROOT, ScalarValue};
 use headwater_storage::{ChangeHash, CollectionName};
 
+use self::keyed::{check_keys, coerced, put_keyed, write_keyed};
+use self::list::{ListStep, align};
+use self::write::Writer;
 use super::WriteError;
-use super::keyed::{check_keys, coerced, put_keyed, write_keyed};
-use super::list::{ListStep, align};
-use super::place::{Place, RESERVED_KEYS, TUPLE_KEY, VARIANT_KEY};
-use super::view::{COLLECTION_KEY, DELETED_KEY};
-use super::write::Writer;
+use super::show::place::{Place, RESERVED_KEYS, TUPLE_KEY, VARIANT_KEY};
+use super::show::view::{COLLECTION_KEY, DELETED_KEY};
 use crate::model::{Map, Value, text_difference};
 
 /// The longest name of a field, in bytes.
@@ -45,7 +58,7 @@ pub(crate) enum Tombstone {
 }
 
 impl LocalEdit<'_> {
-    pub(super) fn write(&self, writer: &mut Writer<'_>) -> Result<(), WriteError> {
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) -> Result<(), WriteError> {
         if let Some(collection) = self.new_in {
             writer.put(root(COLLECTION_KEY), collection.as_str().into())?;
         }
@@ -102,7 +115,7 @@ fn bad_name(name: &str) -> WriteError {
 }
 
 /// Writes the edit that leads from `before` to `after` into a map, or into several that are one.
-pub(super) fn write_map(
+pub(crate) fn write_map(
     writer: &mut Writer<'_>,
     maps: &[ObjId],
     current: &Map,
@@ -354,13 +367,13 @@ fn shows(stored: &Value, seen: &Value) -> bool {
 
 /// Where a new value goes.
 #[derive(Clone, Copy)]
-pub(super) enum Spot<'a> {
+pub(crate) enum Spot<'a> {
     Put(Place<'a>),
     Insert { list: &'a ObjId, index: usize },
 }
 
 /// Writes a whole value where there was none, or another kind.
-pub(super) fn put(writer: &mut Writer<'_>, spot: Spot<'_>, value: &Value) -> Result<(), WriteError> {
+pub(crate) fn put(writer: &mut Writer<'_>, spot: Spot<'_>, value: &Value) -> Result<(), WriteError> {
     let scalar = match value {
         Value::Null => ScalarValue::Null,
         Value::Bool(v) => ScalarValue::Boolean(*v),
@@ -414,4 +427,25 @@ fn put_object(writer: &mut Writer<'_>, spot: Spot<'_>, kind: ObjType) -> Result<
         Spot::Put(place) => writer.put_object(place, kind),
         Spot::Insert { list, index } => writer.insert_object(list, index, kind),
     }
+}
+
+/// Writes a value where a path from the root ends.
+pub(super) fn put_at(writer: &mut Writer<'_>, path: &[&str], value: &Value) -> Result<(), WriteError> {
+    let (map, name) = parent_of(writer, path)?;
+    put(writer, Spot::Put(Place::Field { maps: &[map], name }), value)
+}
+
+/// The map in which a path ends, and the name in it.
+pub(super) fn parent_of<'a>(
+    writer: &mut Writer<'_>,
+    path: &[&'a str],
+) -> Result<(ObjId, &'a str), WriteError> {
+    let missing = || WriteError::Engine("a container's parent is created before it".to_owned());
+    let (name, parents) = path.split_last().ok_or_else(missing)?;
+    let mut map = ROOT;
+    for step in parents {
+        let place = Place::Field { maps: &[map], name: step };
+        map = writer.container(place, ObjType::Map)?.and_then(|mut maps| maps.pop()).ok_or_else(missing)?;
+    }
+    Ok((map, name))
 }

@@ -7,12 +7,13 @@ use automerge::transaction::{CommitOptions, OwnedTransaction, Transactable};
 use automerge::{Automerge, Change, ObjId, ObjType, Prop, ReadDoc, ScalarValue};
 use headwater_storage::ChangeHash;
 
-use super::content::again_message;
-use super::counters::Counters;
-use super::place::{Place, Shown, unreadable};
-use super::read::Reader;
-use super::texts::{KnownTexts, Texts};
-use super::{WriteError, order};
+use super::order;
+use crate::document::WriteError;
+use crate::document::content::again_message;
+use crate::document::show::counters::Counters;
+use crate::document::show::place::{Place, Shown, unreadable};
+use crate::document::show::read::Reader;
+use crate::document::show::texts::{KnownTexts, Texts};
 use crate::model::{Map, Splice};
 
 /// About what the operations of one change take, in bytes. Well below the limit of 256 KiB, because it is an estimate.
@@ -28,7 +29,7 @@ const DELETED_LETTER_BYTES: usize = 6;
 const INSERTED_LETTER_BYTES: usize = 1;
 
 /// Writes into a document, and cuts what it writes into changes.
-pub(super) struct Writer<'a> {
+pub(crate) struct Writer<'a> {
     /// `None` only while one change ends and the next one begins.
     transaction: Option<OwnedTransaction>,
     time_ms: i64,
@@ -44,7 +45,7 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// `again` is the change that is written again, if it is one.
-    pub(super) fn new(
+    pub(crate) fn new(
         document: Automerge,
         time_ms: i64,
         again: Option<ChangeHash>,
@@ -57,19 +58,19 @@ impl<'a> Writer<'a> {
     }
 
     /// Ends the edit. Returns the document and the changes, in order.
-    pub(super) fn finish(mut self) -> Result<(Automerge, Vec<Change>), WriteError> {
+    pub(crate) fn finish(mut self) -> Result<(Automerge, Vec<Change>), WriteError> {
         let document = self.commit()?;
         self.texts.end(&document);
         Ok((document, self.made))
     }
 
     /// What a reader sees at a place, before this edit has touched it.
-    pub(super) fn shown(&mut self, place: Place<'_>) -> Result<Option<Shown>, WriteError> {
+    pub(crate) fn shown(&mut self, place: Place<'_>) -> Result<Option<Shown>, WriteError> {
         Ok(place.shown(self.transaction()?)?)
     }
 
     /// The objects that are the container at a place, if one of this kind is there.
-    pub(super) fn container(
+    pub(crate) fn container(
         &mut self,
         place: Place<'_>,
         kind: ObjType,
@@ -81,26 +82,26 @@ impl<'a> Writer<'a> {
     }
 
     /// The fields of a map that no reader sees now. Counters are left out where only the history tells what they come to.
-    pub(super) fn hidden_fields(&mut self, map: &ObjId) -> Result<Map, WriteError> {
+    pub(crate) fn hidden_fields(&mut self, map: &ObjId) -> Result<Map, WriteError> {
         let (texts, counters) = (KnownTexts::default(), Counters::default());
         let document = &*self.transaction()?;
         let reader = Reader { document, texts, counters: &counters };
         Ok(reader.fields(std::slice::from_ref(map), 0)?)
     }
 
-    pub(super) fn put(&mut self, place: Place<'_>, value: ScalarValue) -> Result<(), WriteError> {
+    pub(crate) fn put(&mut self, place: Place<'_>, value: ScalarValue) -> Result<(), WriteError> {
         let (object, prop) = self.only(place)?;
         self.room(1, name_bytes(&prop) + value_bytes(&value))?;
         Ok(self.transaction()?.put(object, prop, value)?)
     }
 
-    pub(super) fn put_object(&mut self, place: Place<'_>, kind: ObjType) -> Result<ObjId, WriteError> {
+    pub(crate) fn put_object(&mut self, place: Place<'_>, kind: ObjType) -> Result<ObjId, WriteError> {
         let (object, prop) = self.only(place)?;
         self.room(1, name_bytes(&prop))?;
         Ok(self.transaction()?.put_object(object, prop, kind)?)
     }
 
-    pub(super) fn delete(&mut self, place: Place<'_>) -> Result<(), WriteError> {
+    pub(crate) fn delete(&mut self, place: Place<'_>) -> Result<(), WriteError> {
         match place {
             Place::Element { list, index } => self.delete_at(list, Prop::Seq(index)),
             Place::Field { maps: [map], name } => self.delete_at(map, Prop::Map(name.to_owned())),
@@ -125,7 +126,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Counts where a counter is shown.
-    pub(super) fn increment(&mut self, place: Place<'_>, by: i64) -> Result<(), WriteError> {
+    pub(crate) fn increment(&mut self, place: Place<'_>, by: i64) -> Result<(), WriteError> {
         let (object, prop) = match place {
             Place::Element { list, index } => (list, Prop::Seq(index)),
             Place::Field { maps, name } => {
@@ -156,7 +157,7 @@ impl<'a> Writer<'a> {
         })
     }
 
-    pub(super) fn insert(
+    pub(crate) fn insert(
         &mut self,
         list: &ObjId,
         index: usize,
@@ -166,7 +167,7 @@ impl<'a> Writer<'a> {
         Ok(self.transaction()?.insert(list, index, value)?)
     }
 
-    pub(super) fn insert_object(
+    pub(crate) fn insert_object(
         &mut self,
         list: &ObjId,
         index: usize,
@@ -177,7 +178,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Edits a text that holds `before`; several that are one text hold it together.
-    pub(super) fn edit_text(
+    pub(crate) fn edit_text(
         &mut self,
         texts: &[ObjId],
         before: &str,
@@ -236,23 +237,23 @@ impl<'a> Writer<'a> {
     }
 
     /// How many elements the parts of a list have.
-    pub(super) fn lens(&mut self, lists: &[ObjId]) -> Result<Vec<usize>, WriteError> {
+    pub(crate) fn lens(&mut self, lists: &[ObjId]) -> Result<Vec<usize>, WriteError> {
         let document = self.transaction()?;
         Ok(lists.iter().map(|list| document.length(list)).collect())
     }
 
     /// The mark of this editor's runs.
-    pub(super) fn mark(&self) -> &str {
+    pub(crate) fn mark(&self) -> &str {
         &self.mark
     }
 
     /// Writes what a new text begins with.
-    pub(super) fn fill_text(&mut self, text: &ObjId, content: &str) -> Result<(), WriteError> {
+    pub(crate) fn fill_text(&mut self, text: &ObjId, content: &str) -> Result<(), WriteError> {
         self.splice(text, 0, 0, content)
     }
 
     /// Adds letters behind the `at` letters that a text has.
-    pub(super) fn append_text(&mut self, text: &ObjId, at: usize, content: &str) -> Result<(), WriteError> {
+    pub(crate) fn append_text(&mut self, text: &ObjId, at: usize, content: &str) -> Result<(), WriteError> {
         self.splice(text, at, 0, content)
     }
 
@@ -319,7 +320,7 @@ impl<'a> Writer<'a> {
         Ok(document)
     }
 
-    pub(super) fn transaction(&mut self) -> Result<&mut OwnedTransaction, WriteError> {
+    pub(crate) fn transaction(&mut self) -> Result<&mut OwnedTransaction, WriteError> {
         self.transaction.as_mut().ok_or_else(no_transaction)
     }
 }

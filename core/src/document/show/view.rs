@@ -14,13 +14,13 @@
 use headwater_storage::{ChangeHash, CollectionName, DeviceId};
 use minicbor::{Decoder, Encoder};
 
-use super::Document;
+use crate::document::Document;
 use crate::model::{Map, Timestamp, Value, decode_value, encode_map};
 
 /// Names the entity's collection inside its document, so that other Automerge tools see it too.
-pub(super) const COLLECTION_KEY: &str = "_collection";
+pub(crate) const COLLECTION_KEY: &str = "_collection";
 /// When the entity was deleted: a field like any other, so that deletion merges and can be taken back.
-pub(super) const DELETED_KEY: &str = "_deleted";
+pub(crate) const DELETED_KEY: &str = "_deleted";
 
 /// The length of an actor id that Headwater makes: the device id, then 8 bytes that are new in each opening. A file that was
 /// copied or restored therefore never continues another opening's sequence of changes.
@@ -202,7 +202,7 @@ fn damaged(error: minicbor::decode::Error) -> ViewError {
 }
 
 /// The device behind an actor, where it is a Headwater one.
-pub(super) fn device_of(actor: &[u8]) -> Option<DeviceId> {
+pub(crate) fn device_of(actor: &[u8]) -> Option<DeviceId> {
     if actor.len() != ACTOR_BYTES {
         return None;
     }

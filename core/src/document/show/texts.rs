@@ -16,7 +16,7 @@ const LONG_BYTES_MIN: usize = if cfg!(debug_assertions) { 8 } else { 512 };
 
 /// What the texts of a document hold, of those that were edited here twice with nothing from elsewhere in between.
 #[derive(Clone, Default)]
-pub(super) struct Texts {
+pub(crate) struct Texts {
     /// The heads of the document for which the rest holds.
     at: Vec<ChangeHash>,
     known: HashMap<ObjId, State>,
@@ -32,20 +32,20 @@ enum State {
 
 impl Texts {
     /// What is known of the texts of a document.
-    pub(super) fn of(&self, document: &Automerge) -> KnownTexts<'_> {
+    pub(crate) fn of(&self, document: &Automerge) -> KnownTexts<'_> {
         let is_current = !self.known.is_empty() && self.at == document.get_heads();
         KnownTexts(is_current.then_some(&self.known))
     }
 
     /// Before the first step of a local edit.
-    pub(super) fn begin(&mut self, document: &Automerge) {
+    pub(crate) fn begin(&mut self, document: &Automerge) {
         if !self.known.is_empty() && self.at != document.get_heads() {
             self.known.clear();
         }
     }
 
     /// Notes what a local edit is about to make of a text. `document` shows it as it is before.
-    pub(super) fn note(&mut self, document: &impl ReadDoc, text: &ObjId, before: &str, after: &str) {
+    pub(crate) fn note(&mut self, document: &impl ReadDoc, text: &ObjId, before: &str, after: &str) {
         if after.len() < LONG_BYTES_MIN {
             if !cfg!(bug = "short-text-stays-known") {
                 self.known.remove(text);
@@ -61,12 +61,12 @@ impl Texts {
     }
 
     /// Notes that a local edit makes of a text what nobody says here.
-    pub(super) fn forget(&mut self, text: &ObjId) {
+    pub(crate) fn forget(&mut self, text: &ObjId) {
         self.known.remove(text);
     }
 
     /// After the last step of a local edit, once it is a change.
-    pub(super) fn end(&mut self, document: &Automerge) {
+    pub(crate) fn end(&mut self, document: &Automerge) {
         if !self.known.is_empty() {
             self.at = document.get_heads();
         }
@@ -75,10 +75,10 @@ impl Texts {
 
 /// What is known of the texts of a document as it is now.
 #[derive(Clone, Copy, Default)]
-pub(super) struct KnownTexts<'a>(Option<&'a HashMap<ObjId, State>>);
+pub(crate) struct KnownTexts<'a>(Option<&'a HashMap<ObjId, State>>);
 
 impl<'a> KnownTexts<'a> {
-    pub(super) fn get(self, text: &ObjId) -> Option<&'a str> {
+    pub(crate) fn get(self, text: &ObjId) -> Option<&'a str> {
         match self.0?.get(text) {
             Some(State::Is(content)) => Some(content),
             _ => None,

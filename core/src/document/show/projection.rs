@@ -9,11 +9,12 @@ use bytes::Bytes;
 use headwater_storage::{ChangeHash, CollectionName};
 use serde_json::{Value as Json, json};
 
+use super::keys;
 use super::place::{KEYED_KEY, Place, Shown, TUPLE_KEY, VARIANT_KEY};
 use super::read::Reader;
 use super::texts::KnownTexts;
 use super::view::device_of;
-use super::{Document, EntityMeta, View, ViewError, keyed};
+use crate::document::{Document, EntityMeta, View, ViewError};
 use crate::ingest::{IngestError, Panicked, check_stored_as, guarded, milliseconds};
 use crate::model::{DEPTH_MAX, JsonStyle, Value, json_from_map, json_from_value};
 
@@ -148,7 +149,7 @@ impl Search<'_> {
     /// A keyed list, which is an array in the order of its elements.
     fn elements(&mut self, maps: &[ObjId], depth: usize) -> Result<(), ViewError> {
         let names = match self.reader.container(ObjType::Map, maps, depth) {
-            Ok(Value::Keyed(key, items)) => keyed::names_of(&items, &key),
+            Ok(Value::Keyed(key, items)) => keys::names_of(&items, &key),
             _ => Vec::new(),
         };
         for (index, name) in names.iter().enumerate() {

@@ -21,7 +21,7 @@ use crate::ingest::is_certified_actor;
 
 /// The counters of a document.
 #[derive(Default)]
-pub(super) struct Counters<'a> {
+pub(crate) struct Counters<'a> {
     /// Where the history is, if it can be had.
     document: Option<&'a Automerge>,
     may_be_beyond: bool,
@@ -42,20 +42,20 @@ struct History {
 impl<'a> Counters<'a> {
     /// `counted_max` is how far from 0 a counter can be at most, by the sizes of the numbers in the document's
     /// changes.
-    pub(super) fn of(document: &'a Automerge, counted_max: u64) -> Counters<'a> {
+    pub(crate) fn of(document: &'a Automerge, counted_max: u64) -> Counters<'a> {
         let may_be_beyond = i64::try_from(counted_max).is_err();
         Counters { document: Some(document), may_be_beyond, history: OnceCell::new() }
     }
 
     /// The value to show of the counter that the operation `id` made; `engine` is what the engine has.
-    pub(super) fn value(&self, id: &dyn Fn() -> ObjId, engine: i64) -> i64 {
+    pub(crate) fn value(&self, id: &dyn Fn() -> ObjId, engine: i64) -> i64 {
         let Some(document) = self.document.filter(|_| self.may_be_beyond) else { return engine };
         let sum = op_id(&id()).and_then(|id| self.history(document).sums.get(&id).copied());
         sum.map_or(engine, clamped)
     }
 
     /// The value to show of the counters that the operations `ids` made in one place. `None` if there are several, and no history.
-    pub(super) fn total(&self, ids: &[ObjId], engine: i64) -> Option<i64> {
+    pub(crate) fn total(&self, ids: &[ObjId], engine: i64) -> Option<i64> {
         if let [id] = ids {
             return Some(self.value(&|| id.clone(), engine));
         }

@@ -10,16 +10,15 @@
 
 use std::collections::BTreeMap;
 
-use automerge::{ActorId, Automerge, Change, ObjId, ObjType, ROOT};
+use automerge::{ActorId, Automerge, Change};
 use bytes::Bytes;
 use headwater_storage::{ChangeHash, CollectionName};
 
-use super::diff::{Spot, put};
-use super::keyed::put_elements;
-use super::place::Place;
-use super::texts::Texts;
+use super::pieces::pieces;
+use super::put_at;
 use super::write::Writer;
-use super::{Document, LocalChange, WriteError};
+use crate::document::show::texts::Texts;
+use crate::document::{Document, LocalChange, WriteError};
 use crate::ingest::{UNCERTIFIED, certify};
 use crate::model::{Container, ContainerKind, Map, Shape, Value};
 
@@ -28,11 +27,6 @@ use crate::model::{Container, ContainerKind, Map, Shape, Value};
 const CONTAINERS_MAX: usize = 64;
 /// Fields that get a change of their own. Those behind them, in the order of their names, are part of the ordinary change.
 const FIELDS_MAX: usize = 256;
-/// About what one change takes in, in bytes; larger texts and lists begin with several.
-const PIECE_BYTES: usize = 64 << 10;
-/// What a value takes beside its own bytes.
-const VALUE_BYTES: usize = 32;
-
 /// The changes that make the containers of a collection's type, empty, parents before children.
 #[derive(Clone)]
 pub(crate) struct Genesis {
@@ -92,7 +86,7 @@ impl Genesis {
 }
 
 /// What a new entity begins with.
-pub(super) struct Beginning {
+pub(crate) struct Beginning {
     changes: Vec<Change>,
     covered: Covered,
 }
@@ -109,24 +103,24 @@ enum Part {
 
 impl Beginning {
     /// One change for each container of `fields`, with what it holds.
-    pub(super) fn of(collection: &CollectionName, fields: &Map) -> Result<Beginning, WriteError> {
+    pub(crate) fn of(collection: &CollectionName, fields: &Map) -> Result<Beginning, WriteError> {
         let containers: usize = fields.values().map(containers_in).sum();
         let mut builder = Builder { collection, changes: Vec::new(), is_fine: containers <= CONTAINERS_MAX };
         let covered = builder.fields(&mut Vec::new(), &[], fields)?;
         Ok(Beginning { changes: builder.changes, covered })
     }
 
-    pub(super) fn into_changes(self) -> (Vec<Change>, Rest) {
+    pub(crate) fn into_changes(self) -> (Vec<Change>, Rest) {
         (self.changes, Rest(self.covered))
     }
 }
 
 /// What is left for the ordinary change of a new entity.
-pub(super) struct Rest(Covered);
+pub(crate) struct Rest(Covered);
 
 impl Rest {
     /// The fields to write, with what the changes made as it is in the document already.
-    pub(super) fn of(&self, fields: &Map, current: &Map) -> Map {
+    pub(crate) fn of(&self, fields: &Map, current: &Map) -> Map {
         rest(&self.0, fields, current)
     }
 }
@@ -203,112 +197,6 @@ impl Builder<'_> {
     }
 }
 
-/// A part of a value that fits into one change.
-enum Piece<'a> {
-    First(Value),
-    Letters { at: usize, text: &'a str },
-    Items { at: usize, items: &'a [Value] },
-    Elements { at: usize, key: &'a str, items: &'a [Value] },
-}
-
-impl Piece<'_> {
-    fn write(&self, writer: &mut Writer<'_>, path: &[&str]) -> Result<(), WriteError> {
-        let missing = || WriteError::Engine("the first piece of a container is missing".to_owned());
-        let mut object = |kind| -> Result<ObjId, WriteError> {
-            let (map, name) = parent_of(writer, path)?;
-            let place = Place::Field { maps: &[map], name };
-            writer.container(place, kind)?.and_then(|mut objects| objects.pop()).ok_or_else(missing)
-        };
-        match self {
-            Piece::First(value) => put_at(writer, path, value),
-            Piece::Letters { at, text } => {
-                let id = object(ObjType::Text)?;
-                writer.append_text(&id, *at, text)
-            }
-            Piece::Items { at, items } => {
-                let list = object(ObjType::List)?;
-                items
-                    .iter()
-                    .zip(*at..)
-                    .try_for_each(|(item, index)| put(writer, Spot::Insert { list: &list, index }, item))
-            }
-            Piece::Elements { at, key, items } => {
-                let map = object(ObjType::Map)?;
-                put_elements(writer, &[map], key, items, *at)
-            }
-        }
-    }
-}
-
-/// A value as pieces of about [`PIECE_BYTES`].
-fn pieces(value: &Value) -> Vec<Piece<'_>> {
-    match value {
-        Value::Text(text) if text.as_str().len() > PIECE_BYTES => {
-            let mut pieces = Vec::new();
-            let (mut rest, mut at) = (text.as_str(), 0);
-            while !rest.is_empty() {
-                let end = rest.floor_char_boundary(PIECE_BYTES);
-                let (piece, behind) = rest.split_at(end.max(1));
-                pieces.push(match at {
-                    0 => Piece::First(Value::Text(piece.into())),
-                    at => Piece::Letters { at, text: piece },
-                });
-                (rest, at) = (behind, at + piece.chars().count());
-            }
-            pieces
-        }
-        Value::List(items) if weight(value) > PIECE_BYTES => in_groups(
-            items,
-            |items| Piece::First(Value::List(items.to_vec())),
-            |at, items| Piece::Items { at, items },
-        ),
-        Value::Keyed(key, items) if weight(value) > PIECE_BYTES => in_groups(
-            items,
-            |items| Piece::First(Value::Keyed(key.clone(), items.to_vec())),
-            |at, items| Piece::Elements { at, key, items },
-        ),
-        value => vec![Piece::First(value.clone())],
-    }
-}
-
-fn in_groups<'a>(
-    items: &'a [Value],
-    first: impl Fn(&'a [Value]) -> Piece<'a>,
-    next: impl Fn(usize, &'a [Value]) -> Piece<'a>,
-) -> Vec<Piece<'a>> {
-    let (mut pieces, mut from, mut bytes) = (Vec::new(), 0, 0);
-    let mut group = |from: usize, to: usize| match from {
-        0 => pieces.push(first(&items[..to])),
-        from => pieces.push(next(from, &items[from..to])),
-    };
-    for (index, item) in items.iter().enumerate() {
-        let weight = weight(item);
-        if bytes + weight > PIECE_BYTES && index > from {
-            group(from, index);
-            (from, bytes) = (index, 0);
-        }
-        bytes += weight;
-    }
-    group(from, items.len());
-    pieces
-}
-
-/// About what a value takes in a change, in bytes.
-fn weight(value: &Value) -> usize {
-    VALUE_BYTES
-        + match value {
-            Value::Str(text) => text.len(),
-            Value::Text(text) => 2 * text.as_str().len(),
-            Value::Bytes(bytes) => bytes.len(),
-            Value::List(items) | Value::Keyed(_, items) | Value::Tuple(items) => {
-                items.iter().map(weight).sum()
-            }
-            Value::Map(map) => map.iter().map(|(name, value)| name.len() + weight(value)).sum(),
-            Value::Variant(name, content) => name.len() + weight(content),
-            _ => 0,
-        }
-}
-
 /// How many containers a value is, with those in the fields of its maps.
 fn containers_in(value: &Value) -> usize {
     match value {
@@ -325,7 +213,7 @@ fn containers_in(value: &Value) -> usize {
 
 impl Document {
     /// Takes in changes that nobody made. Returns those that are new here, parents before children.
-    pub(super) fn begin_with(&mut self, changes: Vec<Change>) -> Result<Vec<LocalChange>, WriteError> {
+    pub(crate) fn begin_with(&mut self, changes: Vec<Change>) -> Result<Vec<LocalChange>, WriteError> {
         let mut added = Vec::new();
         let mut fresh = Vec::new();
         for change in changes {
@@ -378,23 +266,6 @@ fn made(
     let certified = certify(collection, Bytes::copy_from_slice(change.raw_bytes()))?;
     let change = Change::from_bytes(certified.to_vec());
     change.map(Some).map_err(|error| WriteError::Engine(error.to_string()))
-}
-
-fn put_at(writer: &mut Writer<'_>, path: &[&str], value: &Value) -> Result<(), WriteError> {
-    let (map, name) = parent_of(writer, path)?;
-    put(writer, Spot::Put(Place::Field { maps: &[map], name }), value)
-}
-
-/// The map in which a path ends, and the name in it.
-fn parent_of<'a>(writer: &mut Writer<'_>, path: &[&'a str]) -> Result<(ObjId, &'a str), WriteError> {
-    let missing = || WriteError::Engine("a container's parent is created before it".to_owned());
-    let (name, parents) = path.split_last().ok_or_else(missing)?;
-    let mut map = ROOT;
-    for step in parents {
-        let place = Place::Field { maps: &[map], name: step };
-        map = writer.container(place, ObjType::Map)?.and_then(|mut maps| maps.pop()).ok_or_else(missing)?;
-    }
-    Ok((map, name))
 }
 
 fn value_at<'a>(fields: &'a Map, path: &[&'static str]) -> Option<&'a Value> {
