@@ -213,10 +213,14 @@ impl Replica {
         }
         let is_new = gives_way || before.collection.is_none();
         let cached = documents.take(space, entity);
+        let mut is_loaded = false;
         let loaded = match cached {
             _ if is_new => Ok(Document::new()),
             Some(document) => Ok(document),
-            None => self.load_document(documents, space, entity)?,
+            None => {
+                is_loaded = true;
+                self.load_document(documents, space, entity)?
+            }
         };
         let mut document = match loaded {
             Ok(document) => document,
@@ -242,6 +246,7 @@ impl Replica {
             Ok(view) => view,
             Err(_) => {
                 // What is in memory is unusable now; the stored changes are the truth.
+                is_loaded = !is_new;
                 document = match if is_new {
                     Ok(Document::new())
                 } else {
@@ -259,8 +264,8 @@ impl Replica {
                 view
             }
         };
-        // Salvage may have written a row of its own.
-        let before = if gives_way { before } else { self.before(space, entity)? };
+        // Loading may have salvaged, and written a row of its own.
+        let before = if is_loaded { self.before(space, entity)? } else { before };
         let mut step = EntityStep::new(entity, collection.clone(), before, Origin::Remote);
         if gives_way {
             self.give_way(documents, space, entity, &collection, &mut step)?;

@@ -6,7 +6,9 @@ use headwater::wire::Frame;
 
 use headwater_storage::{Bytes, ChangeHash, FeedSnapshot};
 
-use crate::pair::{FakeReplica, Pair, append, change, client_config, entity, new_feed, space};
+use crate::pair::Pair;
+use crate::records::{append, change, entity, new_feed, space};
+use crate::replica::{FakeReplica, client_config};
 
 fn small_pages() -> RelayConfig {
     RelayConfig { page_entries_max: 50, ..RelayConfig::default() }

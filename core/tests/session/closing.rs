@@ -5,7 +5,9 @@ use headwater::sync::client::{self, CloseReason};
 use headwater::sync::relay::{self, RelayConfig, RelaySession};
 use headwater::wire::{ErrorCode, Frame, Hello, Limits, Ping, SEAL_BYTES, Welcome};
 
-use crate::pair::{FakeReplica, Pair, change, client_config, device, new_feed, sealed};
+use crate::pair::{Pair, sealed};
+use crate::records::{change, device, new_feed};
+use crate::replica::{FakeReplica, client_config};
 
 fn live_pair() -> Pair {
     let mut pair = Pair::new(new_feed(), FakeReplica::default());

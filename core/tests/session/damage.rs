@@ -7,9 +7,9 @@ use headwater::sync::relay::RelayConfig;
 use headwater::wire::{ErrorCode, Frame, Limits};
 use headwater_storage::RedbFeed;
 
-use crate::pair::{
-    Accident, FakeReplica, Mishap, Pair, Side, append, change, client_config, new_feed, sized_change,
-};
+use crate::pair::{Accident, Mishap, Pair, Side};
+use crate::records::{append, change, new_feed, sized_change};
+use crate::replica::{FakeReplica, client_config};
 
 const MISHAPS: [Mishap; 9] = [
     Mishap::Flipped(0),

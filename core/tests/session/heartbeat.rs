@@ -4,7 +4,9 @@ use headwater::sync::client::{CloseReason, Input};
 use headwater::sync::relay::RelayConfig;
 use headwater::wire::{ErrorCode, Frame};
 
-use crate::pair::{FakeReplica, Pair, client_config, new_feed};
+use crate::pair::Pair;
+use crate::records::new_feed;
+use crate::replica::{FakeReplica, client_config};
 
 /// Would go wrong: a quiet connection is taken for a dead one.
 #[test]

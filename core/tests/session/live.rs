@@ -3,7 +3,9 @@
 use headwater::sync::client::{Event, Input, SessionState};
 use headwater::wire::Frame;
 
-use crate::pair::{FakeReplica, Pair, change, new_feed};
+use crate::pair::Pair;
+use crate::records::{change, new_feed};
+use crate::replica::FakeReplica;
 
 fn live_pair() -> Pair {
     let mut pair = Pair::new(new_feed(), FakeReplica::default());
@@ -59,7 +61,7 @@ fn interleaved_writers_stay_even_without_reading_the_feed_again() {
 fn a_lagged_session_reads_the_feed_again() {
     let mut pair = live_pair();
     let space = pair.space;
-    crate::pair::append(&pair.feed, 5, (0..50).map(|number| change(number, 7)).collect());
+    crate::records::append(&pair.feed, 5, (0..50).map(|number| change(number, 7)).collect());
     pair.relay(headwater::sync::relay::Input::Lagged { space });
     pair.run();
     pair.assert_even();

@@ -10,6 +10,8 @@ mod live;
 mod pair;
 mod push;
 mod reconcile;
+mod records;
+mod replica;
 mod resume;
 mod schedules;
 mod window;

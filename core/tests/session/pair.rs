@@ -8,71 +8,12 @@ use headwater::sync::client::{self, ClientConfig, ClientSession, CloseReason, Ev
 use headwater::sync::relay::{self, Author, ReadPlan, RelayConfig, RelaySession, StoreTask, encode_live};
 use headwater::wire::{ErrorCode, Frame, HeadsEntry, Limits, MorePages, OpenMode, Retry, Seal};
 use headwater_storage::{
-    Append, Appended, ChangeHash, ChangeRecord, CollectionName, DeviceId, EntityId, FeedEntry, FeedEpoch,
-    FeedRow, InMemoryBackend, NewFeed, OutboxEntry, OutboxSeq, PageLimit, PayloadKind, Position, ReadError,
-    RedbFeed, Refusal, Seq, SpaceId,
+    Append, Appended, ChangeHash, ChangeRecord, EntityId, FeedEntry, FeedEpoch, FeedRow, OutboxSeq,
+    PageLimit, ReadError, RedbFeed, Seq, SpaceId,
 };
 
-/// What a replica is to the session: changes, an outbox and a position.
-#[derive(Default)]
-pub(crate) struct FakeReplica {
-    pub(crate) changes: Vec<ChangeRecord>,
-    pub(crate) known: BTreeSet<(EntityId, ChangeHash)>,
-    pub(crate) outbox: Vec<OutboxEntry>,
-    pub(crate) refused: Vec<(OutboxSeq, Refusal)>,
-    pub(crate) position: Position,
-    pub(crate) merges: usize,
-    next: u64,
-}
-
-impl FakeReplica {
-    /// A local write: the change and its outbox entry.
-    pub(crate) fn write(&mut self, record: ChangeRecord) -> OutboxSeq {
-        self.next += 1;
-        let seq = OutboxSeq::new(self.next);
-        self.known.insert((record.entity, record.hash));
-        self.changes.push(record.clone());
-        self.outbox.push(OutboxEntry { seq, record });
-        seq
-    }
-
-    pub(crate) fn merge(&mut self, entries: Vec<ChangeRecord>, position: Option<Position>) -> u64 {
-        let mut pulled = 0;
-        for record in entries {
-            if self.known.insert((record.entity, record.hash)) {
-                self.changes.push(record);
-                pulled += 1;
-            }
-        }
-        self.moved(position);
-        self.merges += 1;
-        pulled
-    }
-
-    fn moved(&mut self, position: Option<Position>) {
-        if let Some(position) = position {
-            self.position = position;
-        }
-    }
-
-    fn heads(&self) -> Vec<HeadsEntry> {
-        let mut entities: BTreeMap<EntityId, (CollectionName, BTreeSet<ChangeHash>, BTreeSet<ChangeHash>)> =
-            BTreeMap::new();
-        for record in &self.changes {
-            let entity = entities
-                .entry(record.entity)
-                .or_insert_with(|| (record.collection.clone(), BTreeSet::new(), BTreeSet::new()));
-            entity.1.insert(record.hash);
-            entity.2.extend(deps(record));
-        }
-        let heads = entities.into_iter().map(|(entity, (collection, hashes, deps))| HeadsEntry {
-            entity,
-            collection,
-            heads: hashes.difference(&deps).copied().collect(),
-        });
-        heads.collect()
-    }
-}
+use crate::records::{append, deps, device, space};
+use crate::replica::{FakeReplica, client_config};
 
 /// What goes wrong on purpose.
 #[derive(Default)]
@@ -152,82 +93,6 @@ pub(crate) struct Pair {
     waiting_appends: Vec<relay::Output>,
     subscribed: bool,
     epoch: FeedEpoch,
-}
-
-pub(crate) fn space() -> SpaceId {
-    SpaceId::from_name("test")
-}
-
-pub(crate) fn device() -> DeviceId {
-    DeviceId::from_bytes([9; 16])
-}
-
-pub(crate) fn entity(number: u64) -> EntityId {
-    let mut bytes = [0; 16];
-    bytes[8..].copy_from_slice(&number.to_be_bytes());
-    EntityId::from_bytes(bytes)
-}
-
-/// A change that is nothing but bytes: neither side of the session looks inside.
-pub(crate) fn change(of: u64, number: u64) -> ChangeRecord {
-    sized_change(of, number, 100)
-}
-
-pub(crate) fn sized_change(of: u64, number: u64, bytes: usize) -> ChangeRecord {
-    let mut hash = [7; 32];
-    hash[..8].copy_from_slice(&of.to_be_bytes());
-    hash[8..16].copy_from_slice(&number.to_be_bytes());
-    // Not compressible, so that sizes mean something.
-    let mut random = of.wrapping_mul(31).wrapping_add(number).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let payload: Vec<u8> = (0..bytes)
-        .map(|_| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            (random >> 32) as u8
-        })
-        .collect();
-    ChangeRecord {
-        entity: entity(of),
-        collection: CollectionName::new("notes").unwrap(),
-        kind: PayloadKind::Change,
-        hash: ChangeHash::from_bytes(hash),
-        payload: payload.into(),
-    }
-}
-
-fn deps(record: &ChangeRecord) -> Vec<ChangeHash> {
-    match automerge::Change::from_bytes(record.payload.to_vec()) {
-        Ok(change) => change.deps().iter().map(|dep| ChangeHash::from_bytes(dep.0)).collect(),
-        Err(_) => Vec::new(),
-    }
-}
-
-pub(crate) fn new_feed() -> RedbFeed {
-    RedbFeed::open_backend(InMemoryBackend::new(), NewFeed { created_ms: 0 }).unwrap()
-}
-
-pub(crate) fn append(feed: &RedbFeed, epoch: u8, records: Vec<ChangeRecord>) -> Appended {
-    let entries = records
-        .into_iter()
-        .map(|record| {
-            let deps = deps(&record);
-            FeedEntry::new(record, deps)
-        })
-        .collect();
-    let append = Append {
-        space: space(),
-        origin: DeviceId::from_bytes([8; 16]),
-        pusher: headwater_storage::Pusher::default(),
-        received_ms: 0,
-        epoch_if_new: FeedEpoch::from_bytes([epoch; 16]),
-        entries,
-    };
-    feed.append_all(vec![append]).unwrap().remove(0)
-}
-
-pub(crate) fn client_config(replica: &FakeReplica) -> ClientConfig {
-    ClientConfig::new(device(), vec![(space(), replica.position.clone())])
 }
 
 impl Pair {

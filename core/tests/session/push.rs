@@ -5,7 +5,9 @@ use headwater::sync::client::{ClientConfig, Event, Input};
 use headwater::sync::relay::RelayConfig;
 use headwater::wire::{AckResult, ErrorCode, Frame, Limits};
 
-use crate::pair::{FakeReplica, Pair, append, change, client_config, entity, new_feed, sized_change};
+use crate::pair::Pair;
+use crate::records::{append, change, entity, new_feed, sized_change};
+use crate::replica::{FakeReplica, client_config};
 
 fn replica_with(changes: u64) -> FakeReplica {
     let mut replica = FakeReplica::default();

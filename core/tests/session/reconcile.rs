@@ -7,7 +7,9 @@ use headwater::sync::relay::RelayConfig;
 use headwater::wire::Frame;
 use headwater_storage::{ChangeHash, ChangeRecord, CollectionName, PayloadKind};
 
-use crate::pair::{FakeReplica, Pair, append, change, client_config, entity, new_feed};
+use crate::pair::Pair;
+use crate::records::{append, change, entity, new_feed};
+use crate::replica::{FakeReplica, client_config};
 
 /// A document with its changes, one field each.
 struct Doc {
@@ -206,7 +208,8 @@ fn a_cursor_of_before_a_restore_is_of_no_use() {
     append(&feed, 5, (0..5).map(|of| change(of, 1)).collect());
     // The first pages of a catch-up: the entities that did not change again.
     let limit = headwater_storage::PageLimit { entries_max: 10, bytes_max: usize::MAX };
-    let page = feed.read_by_entity(crate::pair::space(), headwater_storage::Seq::ZERO, None, limit).unwrap();
+    let page =
+        feed.read_by_entity(crate::records::space(), headwater_storage::Seq::ZERO, None, limit).unwrap();
     assert!(page.cursor.is_some());
     let mut replica = FakeReplica::default();
     let position = headwater_storage::Position { watermark: None, cursor: page.cursor };
@@ -214,7 +217,7 @@ fn a_cursor_of_before_a_restore_is_of_no_use() {
     // The backup was made before the first five entities changed again, which is why they were not given yet.
     let restored = new_feed();
     append(&restored, 5, (0..20).map(|of| change(of, 0)).collect());
-    let config = crate::pair::client_config(&replica);
+    let config = crate::replica::client_config(&replica);
     let mut pair = Pair::with(restored, replica, config, small);
     pair.run();
     pair.assert_even();

@@ -4,7 +4,9 @@ use headwater::sync::client::{ClientConfig, CloseReason, Mode};
 use headwater::sync::relay::RelayConfig;
 use headwater::wire::Frame;
 
-use crate::pair::{FakeReplica, Pair, append, change, client_config, new_feed};
+use crate::pair::Pair;
+use crate::records::{append, change, new_feed};
+use crate::replica::{FakeReplica, client_config};
 
 fn even_pair(changes: u64) -> Pair {
     let feed = new_feed();

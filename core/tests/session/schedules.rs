@@ -7,7 +7,9 @@ use headwater::sync::client::{ClientConfig, Input};
 use headwater::sync::relay::RelayConfig;
 use headwater::wire::Limits;
 
-use crate::pair::{FakeReplica, Pair, append, client_config, new_feed, sized_change};
+use crate::pair::Pair;
+use crate::records::{append, new_feed, sized_change};
+use crate::replica::{FakeReplica, client_config};
 
 struct Random(u64);
 

@@ -5,7 +5,9 @@ use headwater::sync::client::ClientConfig;
 use headwater::sync::relay::RelayConfig;
 use headwater::wire::{ErrorCode, Frame, Limits, Push};
 
-use crate::pair::{FakeReplica, Pair, append, client_config, new_feed, sized_change, space};
+use crate::pair::Pair;
+use crate::records::{append, new_feed, sized_change, space};
+use crate::replica::{FakeReplica, client_config};
 
 fn narrow() -> RelayConfig {
     let limits = Limits {
