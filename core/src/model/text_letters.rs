@@ -116,7 +116,8 @@ mod tests {
                 let text = with_words_in_front(before, after, place, "their own ");
                 let mut found: Vec<&str> = text.split_whitespace().collect();
                 let mut wanted: Vec<&str> = after.split_whitespace().chain(["their", "own"]).collect();
-                (found.sort_unstable(), wanted.sort_unstable());
+                found.sort_unstable();
+                wanted.sort_unstable();
                 assert_eq!(found, wanted, "{before:?} {after:?} {place} {text:?}");
             }
         }
