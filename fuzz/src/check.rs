@@ -6,11 +6,12 @@ use headwater::replica::{EntityPosition, MergeRequest};
 use headwater::{EntityId, EntityMeta, Map, Replica, SpaceId};
 use headwater_storage::{ChangeHash, PageLimit, Position, ReadError, Seq};
 
+use crate::clash::is_clashing;
 use crate::device::Device;
 use crate::history::History;
 use crate::relay::Relay;
 use crate::violation::{Promise, Violation};
-use crate::{Clock, Random, words};
+use crate::{Clock, Random, clash, words};
 
 /// Times that a replica is built again from its changes, each time in another order.
 const REBUILDS: usize = 3;
@@ -83,7 +84,9 @@ pub(crate) fn all_even(
             let who = || format!("replica {index} and the others, in");
             same_changes(who, &held(device, *space)?, &fed)?;
             for (of, entity, hash) in &device.known.written {
-                let is_there = of != space || fed.get(entity).is_some_and(|held| held.contains(hash));
+                let is_there = of != space
+                    || is_clashing(*entity)
+                    || fed.get(entity).is_some_and(|held| held.contains(hash));
                 Promise::WrittenIsKept
                     .hold(is_there, || format!("by replica {index}: {hash} of {entity}, everywhere"))?;
             }
@@ -96,6 +99,17 @@ pub(crate) fn all_even(
         let intents = members(devices, *space).filter_map(|(_, device)| device.known.words.get(space));
         if let Some((_, device)) = members(devices, *space).next() {
             words::check(&device.replica, *space, intents, &history.tried_words)?;
+        }
+    }
+    Ok(())
+}
+
+/// What was written under ids that are in two collections is there, once every app made again what gave way.
+pub(crate) fn all_words(spaces: &[SpaceId], devices: &[Device]) -> Result<(), Violation> {
+    for space in spaces {
+        let words = members(devices, *space).filter_map(|(_, device)| device.known.clashes.get(space));
+        if let Some((_, device)) = members(devices, *space).next() {
+            clash::check(&device.replica, *space, words)?;
         }
     }
     Ok(())

@@ -12,10 +12,11 @@ use headwater_storage::{
     ChangeHash, ChangeRecord, CollectionName, EntityId, OutboxSeq, PayloadKind, Position, Refusal,
 };
 
+use crate::clash::is_clashing;
 use crate::history::{ChangeId, History};
 use crate::listener::Listener;
 use crate::violation::{Promise, Violation};
-use crate::{Clock, Random, edits, words};
+use crate::{Clock, Random, clash, edits, words};
 
 pub(crate) struct Device {
     pub(crate) replica: Replica,
@@ -40,6 +41,8 @@ pub(crate) struct Known {
     positions: BTreeMap<SpaceId, Position>,
     /// What its edits of words were meant to do.
     pub(crate) words: BTreeMap<SpaceId, words::Intents>,
+    /// What it wrote under ids that are in two collections.
+    pub(crate) clashes: BTreeMap<SpaceId, BTreeSet<String>>,
     /// What a verdict took away, until another one gives it back.
     withdrawn: Option<Withdrawn>,
     /// Of changes that were made here.
@@ -95,11 +98,44 @@ impl Device {
             Err(_) if self.is_failing() => return Ok(()),
             Err(error) => return Err(Violation::failed("edit")(error)),
         }
+        self.after_edit(space, history)
+    }
+
+    /// What the replica's outbox gained is what was made, and its app hears of it.
+    fn after_edit(&mut self, space: SpaceId, history: &mut History) -> Result<(), Violation> {
         match self.learn_made(space, history) {
             Err(_) if self.is_failing() => return Ok(()),
             other => other?,
         }
         self.hear()
+    }
+
+    /// Writes under an id that is in two collections, or makes again what gave way.
+    pub(crate) fn clash(&mut self, random: &mut Random, history: &mut History) -> Result<(), Violation> {
+        if random.chance(20) {
+            return self.make_again(history);
+        }
+        let space = *random.pick(&self.spaces).unwrap_or(&edits::space(0));
+        for _ in 0..=random.below(3) {
+            match clash::edit(&self.replica, space, random) {
+                Ok(word) => drop(self.known.clashes.entry(space).or_default().insert(word)),
+                Err(_) if self.is_failing() => return Ok(()),
+                Err(error) => return Err(Violation::failed("clash")(error)),
+            }
+        }
+        self.after_edit(space, history)
+    }
+
+    /// Makes again what gave way to another collection.
+    pub(crate) fn make_again(&mut self, history: &mut History) -> Result<(), Violation> {
+        for space in self.spaces.clone() {
+            match clash::make_again(&self.replica, space) {
+                Err(_) if self.is_failing() => return Ok(()),
+                made => made.map_err(Violation::failed("make again"))?,
+            }
+            self.after_edit(space, history)?;
+        }
+        Ok(())
     }
 
     /// What its app was told is what reads answer.
@@ -136,7 +172,8 @@ impl Device {
         let Some(space) = random.pick(&self.spaces).copied() else { return Ok(None) };
         let positions = self.replica.entity_positions(space, None, usize::MAX);
         let positions = positions.map_err(Violation::failed("list"))?;
-        let Some(position) = random.pick(&positions) else { return Ok(None) };
+        let position = random.pick(&positions).filter(|position| !is_clashing(position.entity));
+        let Some(position) = position else { return Ok(None) };
         let (entity, collection) = (position.entity, position.collection.clone());
         let of = self.replica.space(space).dynamic(collection.as_str());
         let of = of.map_err(Violation::failed("collection"))?;
@@ -191,7 +228,7 @@ impl Device {
             compacted => drop(compacted.map_err(Violation::failed("compact"))?),
         }
         for space in &self.spaces {
-            let aside = self.replica.space(*space).set_aside().map_err(Violation::failed("set aside"))?;
+            let aside = clash::set_aside(&self.replica, *space).map_err(Violation::failed("set aside"))?;
             Promise::NothingIsRefused.hold(aside.is_empty(), || format!("by a snapshot: {aside:?}"))?;
         }
         let alarms = self.replica.alarms();
@@ -243,9 +280,9 @@ impl Device {
                 return Err(Violation::new(Promise::Works, format!("merge: {reason}")));
             }
             Ok(Some(Input::Merged { set_aside: 1.., space, .. })) => {
-                let changes =
-                    self.replica.space(*space).set_aside().map_err(Violation::failed("set aside"))?;
-                return Err(Violation::new(Promise::NothingIsRefused, format!("set aside: {changes:?}")));
+                let aside =
+                    clash::set_aside(&self.replica, *space).map_err(Violation::failed("set aside"))?;
+                Promise::NothingIsRefused.hold(aside.is_empty(), || format!("set aside: {aside:?}"))?;
             }
             Ok(_) => {}
         }
@@ -363,7 +400,9 @@ impl Device {
             self.known.positions.insert(space, position);
         }
         // Each is reported as what was broken: its own writes first.
-        let lost = self.known.written.iter().chain(&self.known.held).find(|change| !held.contains(*change));
+        let known = self.known.written.iter().chain(&self.known.held);
+        let lost =
+            known.filter(|(_, entity, _)| !is_clashing(*entity)).find(|change| !held.contains(*change));
         Promise::WrittenIsKept.hold(lost.is_none(), || format!("{lost:?}"))?;
         self.known.held = held;
         Ok(())

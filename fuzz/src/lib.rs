@@ -5,7 +5,7 @@
 //! it live through everything that can break, heals it, and says whether every [`Promise`] was kept.
 //!
 //! 1. [`Plan`]: what a world is made of and what happens in it. [`Random`] and [`Clock`]: where its choices and times come from.
-//! 2. `device`, `listener`, `edits`, `words`, `relay`, `link`: the parts of a world.
+//! 2. `device`, `listener`, `edits`, `words`, `clash`, `relay`, `link`: the parts of a world.
 //! 3. `history`: what happened, kept outside of what can lose it. `check`: what must hold in the end. [`Violation`]: what did not.
 //! 4. `world`: what each act does, what is on its way, and how it is healed.
 //! 5. [`campaign`]: many worlds, on many threads. [`shrink`]: the shortest plan that still breaks the promise.
@@ -15,6 +15,7 @@
 
 pub mod campaign;
 mod check;
+mod clash;
 mod device;
 mod edits;
 mod history;

@@ -135,11 +135,13 @@ acts! {
     CompactRelay "compact-relay",
     /// A verdict takes changes of an entity away from a replica, and another one gives them back.
     Withdraw "withdraw",
+    /// A replica writes into an entity whose id others give in another collection, or makes again what gave way to theirs.
+    Clash "clash",
 }
 
 /// Faults, and work behind the scenes, that come together. A world has some of these kinds and not others, because a fault that comes all the time hides
 /// what only a calm world gets to.
-const FAULTS: [&[Act]; 14] = [
+const FAULTS: [&[Act]; 15] = [
     &[Act::Cut],
     &[Act::Lose, Act::Double, Act::Swap, Act::Flip, Act::Truncate],
     &[Act::Silence],
@@ -154,6 +156,7 @@ const FAULTS: [&[Act]; 14] = [
     &[Act::ForeignVersion],
     &[Act::CompactReplica, Act::CompactRelay],
     &[Act::Withdraw],
+    &[Act::Clash],
 ];
 
 /// What happens in every world, in parts of the whole.

@@ -61,8 +61,14 @@ impl Replica {
                 Some(_) if !is_there => Tombstone::Set { now_ms: self.now_ms().cast_signed() },
                 _ => Tombstone::Leave,
             };
-            // What was made of it already has been edited since, perhaps, and stays as it is.
-            let before = if is_there { made.fields.clone() } else { crate::model::Map::new() };
+            // Another device has made it again already, perhaps, out of what it held itself, and it has been
+            // edited since: fields that are there stay as they are.
+            let is_made = |name: &String| {
+                base.as_ref().is_some_and(|view| view.fields.contains_key(name))
+                    || cfg!(bug = "made-again-by-the-first-only")
+            };
+            let fields = made.fields.clone().into_iter();
+            let before = fields.filter(|(name, _)| is_there && is_made(name)).collect();
             let edit =
                 EntityEdit { entity, base, before, after: made.fields.clone(), tombstone, again: None };
             if let Attempt::Committed(receipt) = self.write(space, collection, None, vec![edit])? {

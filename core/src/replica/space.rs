@@ -114,7 +114,8 @@ impl Space {
     ///
     /// A change that is kept apart because its id is in another collection is made again with all that its
     /// entity was, as a new entity in the collection that it named. [`Receipt::entities`] says under which
-    /// id; a second call changes nothing.
+    /// id; a second call changes nothing. All devices use the same id: where another one has made it again
+    /// already, the fields that it has stay, and those that it lacks are added.
     ///
     /// ```
     /// # use headwater::{ChangeHash, EntityId, Replica};

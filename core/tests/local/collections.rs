@@ -92,6 +92,31 @@ fn one_id_in_two_collections_is_told_and_what_gave_way_is_made_again_under_anoth
 }
 
 #[test]
+fn two_devices_that_both_gave_way_make_one_entity_with_what_each_of_them_had() {
+    // Would drop what the second device had written, although its app made it again.
+    let (a, b, c) = (replica(), replica(), replica());
+    let id = EntityId::from_bytes([7; 16]);
+    named(&a, "bags").upsert(id, map([("name", "Guji".into())])).unwrap();
+    named(&b, "cups").upsert(id, map([("name", "blue".into()), ("size", 3.into())])).unwrap();
+    named(&c, "cups").upsert(id, map([("name", "red".into()), ("made", "of clay".into())])).unwrap();
+    let again = |replica: &Replica| {
+        merge(replica, feed(&a, id, "bags"));
+        let home = replica.space(SPACE);
+        let aside = home.set_aside().unwrap();
+        home.reapply(id, aside[0].record.hash).unwrap().entities().next().unwrap()
+    };
+    let new = again(&b);
+    named(&b, "cups").set(new, map([("size", 4.into())])).unwrap();
+    merge(&c, feed(&b, new, "cups"));
+    assert_eq!(again(&c), new);
+    exchange(&b, &c);
+    let both = map([("name", "blue".into()), ("size", 4.into()), ("made", "of clay".into())]);
+    for replica in [&b, &c] {
+        assert_eq!(named(replica, "cups").get(new).unwrap().unwrap().fields, both);
+    }
+}
+
+#[test]
 fn whoever_hears_of_both_collections_agrees_on_the_first_and_changes_its_mind_only_with_the_feed() {
     // Would leave each device with the collection that it happened to hear of last.
     let (a, b, c) = (replica(), replica(), replica());

@@ -111,6 +111,7 @@ impl World {
                 }
                 self.look_after_device(device)?;
             }
+            Act::Clash => self.clash(device, random)?,
             Act::CompactRelay => {
                 if let Some(relay) = self.relays.get(relay) {
                     relay.compact()?;
@@ -125,6 +126,20 @@ impl World {
         let World { devices, history, .. } = self;
         let Some(device) = devices.get_mut(index) else { return Ok(()) };
         device.edit(random, history)?;
+        self.after_edit(index)
+    }
+
+    /// One relay decides for everybody; two can decide differently, and then nobody has to agree.
+    fn clash(&mut self, index: usize, random: &mut Random) -> Result<(), Violation> {
+        let World { devices, relays, history, .. } = self;
+        let Some(device) = devices.get_mut(index).filter(|_| relays.len() == 1) else { return Ok(()) };
+        device.clash(random, history)?;
+        self.after_edit(index)
+    }
+
+    /// Sessions hear that there may be something to send.
+    pub(super) fn after_edit(&mut self, index: usize) -> Result<(), Violation> {
+        let Some(device) = self.devices.get(index) else { return Ok(()) };
         let spaces = device.spaces.clone();
         for id in self.links_of_device(index) {
             for space in &spaces {

@@ -4,9 +4,11 @@ use headwater::SpaceId;
 use headwater::sync::client::{self, CloseReason, Direction, Event, SessionState};
 use headwater::sync::relay;
 use headwater::wire::{ErrorCode, OpenMode, Retry};
+use headwater_storage::OutboxSeq;
 
 use super::World;
 use crate::Random;
+use crate::clash::is_clashing;
 use crate::link::LinkId;
 use crate::violation::{Promise, Violation};
 
@@ -184,7 +186,10 @@ impl World {
                 let Some(client) = link.client.as_mut() else { return Ok(()) };
                 let Some(device) = devices.get_mut(client.device) else { return Ok(()) };
                 if let client::Output::Acknowledge { space, acknowledged, refused, .. } = &call {
-                    if let Some((_, refusal)) = refused.first() {
+                    let is_clash = |seq: OutboxSeq| {
+                        device.outbox_change(*space, seq).is_some_and(|(_, entity, _)| is_clashing(entity))
+                    };
+                    if let Some((_, refusal)) = refused.iter().find(|(seq, _)| !is_clash(*seq)) {
                         return Err(Violation::new(Promise::NothingIsRefused, format!("{refusal:?}")));
                     }
                     let fed = relays.get(link.relay).and_then(|relay| relay.known(*space));
