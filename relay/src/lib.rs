@@ -10,8 +10,8 @@
 //! 6. `follow` tells the actors what other relays have appended to the same database.
 //! 7. `examiner` looks at what was appended, and puts into quarantine what would harm its entity; `alarms` is what names
 //!    no culprit.
-//!
-//! 8. [`sql`]: on a database, entities become rows that SQL reads, and edits made with SQL become changes.
+//! 8. `watchdog` says when the store has gone, and when it is back.
+//! 9. [`sql`]: on a database, entities become rows that SQL reads, and edits made with SQL become changes.
 //!
 //! [`admin`] is for the person who runs the relay.
 //!
@@ -37,6 +37,7 @@ pub mod space;
 pub mod sql;
 mod state;
 mod verdict;
+mod watchdog;
 
 pub use config::{Config, Exposure};
 pub use listener::Listener;

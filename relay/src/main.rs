@@ -289,7 +289,13 @@ async fn ask(request: Request, place: &Place) -> Result<ExitCode, Box<dyn std::e
 /// Resolves at SIGTERM or ctrl-c.
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut terminate = {
+        use tokio::signal::unix::{SignalKind, signal};
+        /// By itself it ends a program that writes beyond the size that its files may have. Heeded, the write fails.
+        const SIGXFSZ: i32 = 25;
+        drop(signal(SignalKind::from_raw(SIGXFSZ))?);
+        signal(SignalKind::terminate())?
+    };
     Ok(async move {
         #[cfg(unix)]
         let terminated = terminate.recv();

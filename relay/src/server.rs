@@ -19,6 +19,7 @@ use crate::hub::Hub;
 use crate::listener::Listener;
 use crate::sql;
 use crate::state::{Relay, until_draining};
+use crate::watchdog;
 
 /// The relay could not serve.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +79,7 @@ pub async fn serve(
     });
     tokio::spawn(examiner::run(Arc::clone(&relay)));
     tokio::spawn(follow::run(Arc::clone(&relay)));
+    tokio::spawn(watchdog::run(Arc::clone(&relay)));
     tokio::spawn(sql::run(Arc::clone(&relay)));
     #[cfg(unix)]
     if let Some(path) = relay.config.admin_socket.clone() {

@@ -194,7 +194,12 @@ impl Directory for OnDisk {
     }
 
     fn create(&self, name: &OsStr) -> io::Result<FileBackend> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.0.join(name))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        // What people write is nobody else's on this machine.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(self.0.join(name))?;
         FileBackend::new(file).map_err(io::Error::other)
     }
 

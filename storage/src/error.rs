@@ -1,6 +1,7 @@
 //! The errors that every operation on a store shares.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -21,6 +22,15 @@ pub enum StoreError {
     /// An earlier call met an I/O error, so memory and disk may differ. Drop the store and open it again.
     #[error("the store met an I/O error earlier; drop it and open it again")]
     Poisoned,
+    /// The name of the store's file does not lead to the file any more that was opened: a folder was removed, or a volume replaced.
+    /// What was being committed is lost with the program. Bring the file back, then open it again; a relay does so by itself.
+    #[error("{} has gone: {what}; bring it back", path.display())]
+    Gone {
+        /// The name.
+        path: PathBuf,
+        /// Where it leads now.
+        what: &'static str,
+    },
     /// Bytes in the store are not what was written there. Other rows are still readable; restore this one from the relay or a backup.
     #[error("the store holds damaged data: {0}")]
     Corrupt(String),
@@ -49,7 +59,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the store has to be dropped and opened again before anything else can work.
     pub fn needs_reopen(&self) -> bool {
-        matches!(self, Self::Io(_) | Self::Poisoned)
+        matches!(self, Self::Io(_) | Self::Poisoned | Self::Gone { .. })
     }
 
     pub(crate) fn corrupt(what: &str) -> Self {

@@ -8,8 +8,8 @@ use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{
@@ -21,6 +21,7 @@ use thiserror::Error;
 use crate::create::{self, OnDisk};
 use crate::error::StoreError;
 use crate::held::Held;
+use crate::named::Named;
 
 #[cfg(test)]
 mod tests;
@@ -122,8 +123,12 @@ pub(crate) struct StoreFile {
     /// `None` while it is being dropped, and after it could not be opened again. Written only to open it again, so that calls
     /// share it. A call must not make another one meanwhile: the two would wait for each other once a writer waits between them.
     db: RwLock<Option<Database>>,
-    /// The worst that has been met: [`SOUND`], [`DOUBTED`], [`NO_ROOM`] or [`BROKEN`].
+    /// The worst that has been met: [`SOUND`], [`DOUBTED`], [`HELD_UP`] or [`BROKEN`].
     health: AtomicU8,
+    /// `None` if it has no name.
+    named: Mutex<Option<Named>>,
+    /// How often another file has taken its place.
+    replaced: AtomicU64,
     /// What is gone with the process needs no protection from its end.
     outlives_process: bool,
 }
@@ -132,8 +137,8 @@ pub(crate) struct StoreFile {
 const SOUND: u8 = 0;
 /// redb refuses to go on because a call failed. What failed is known to the call that met it.
 const DOUBTED: u8 = 1;
-/// There was no room for a write, which says nothing against what the disk has kept.
-const NO_ROOM: u8 = 2;
+/// A write was refused, or the file is away, which says nothing against what the disk has kept.
+const HELD_UP: u8 = 2;
 /// The disk failed, or the file is damaged.
 const BROKEN: u8 = 3;
 
@@ -155,8 +160,11 @@ impl StoreFile {
             let found = if magic.is_empty() { "an empty file" } else { "a file of another program" };
             return Err(OpenError::Foreign { path: path.to_owned(), found: found.to_owned() });
         }
+        let named = Named::new(path, &file).map_err(io)?;
         let backend = FileBackend::new(file).map_err(|error| refused(path, error))?;
-        Self::open_existing(path, backend, format)
+        let opened = Self::open_existing(path, backend, format)?;
+        *opened.named.lock().unwrap_or_else(PoisonError::into_inner) = Some(named);
+        Ok(opened)
     }
 
     /// Opens a backend instead of a file. An empty one is initialised in place.
@@ -210,27 +218,42 @@ impl StoreFile {
     }
 
     fn new(db: Database) -> Self {
-        Self { db: RwLock::new(Some(db)), health: AtomicU8::new(SOUND), outlives_process: true }
+        Self {
+            db: RwLock::new(Some(db)),
+            health: AtomicU8::new(SOUND),
+            named: Mutex::new(None),
+            replaced: AtomicU64::new(0),
+            outlives_process: true,
+        }
     }
 
-    /// Opens the store again with `open` if there was no room and nothing worse happened, and leaves it as it is otherwise. Waits
+    /// Opens the store again with `open` if a write was refused, for want of room most often, or the file was away, and nothing
+    /// worse happened, and leaves it as it is otherwise. Waits
     /// for calls that are under way. What the store then shows is what was really kept, and is durable: redb syncs what it
     /// repairs. If `open` fails, calls go on to answer [`StoreError::Poisoned`], and this can be tried again.
-    pub(crate) fn reopen_if_full(
+    pub(crate) fn reopen_if_held_up(
         &self,
         open: impl FnOnce() -> Result<Self, OpenError>,
     ) -> Result<(), OpenError> {
-        if self.health.load(Ordering::Acquire) != NO_ROOM {
+        if self.health.load(Ordering::Acquire) != HELD_UP {
             return Ok(());
         }
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
         // Somebody else may have done it while this call waited.
-        if self.health.load(Ordering::Acquire) != NO_ROOM {
+        if self.health.load(Ordering::Acquire) != HELD_UP {
             return Ok(());
         }
         close(db.take());
         let again = open()?;
         *db = again.db.write().unwrap_or_else(PoisonError::into_inner).take();
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = again.named.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Some(before), Some(now)) = (&*named, &now)
+            && !before.is_same(now)
+        {
+            self.replaced.fetch_add(1, Ordering::AcqRel);
+        }
+        *named = now;
         self.health.store(SOUND, Ordering::Release);
         Ok(())
     }
@@ -242,13 +265,26 @@ impl StoreFile {
         self.guarded(|db| read(&db.begin_read()?))
     }
 
-    /// Runs `write` in one transaction. `None` from it means that there is nothing to commit.
+    /// Whether the file is still where it was opened.
+    pub(crate) fn is_there(&self) -> Result<(), StoreError> {
+        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = named.as_ref().map_or(Ok(()), Named::check);
+        there.inspect_err(|error| self.note(error))
+    }
+
+    /// How often another file has taken the place of the one that was open, and was opened in its stead.
+    pub(crate) fn replaced(&self) -> u64 {
+        self.replaced.load(Ordering::Acquire)
+    }
+
+    /// Runs `write` in one transaction. `None` from it means that there is nothing to commit. Nobody hears that something is
+    /// durable while the file has no name: not of what was there before, either.
     pub(crate) fn write<T>(
         &self,
         durability: Durability,
         write: impl FnOnce(&WriteTransaction) -> Result<Written<T>, StoreError>,
     ) -> Result<T, StoreError> {
-        self.guarded(|db| {
+        let written = self.guarded(|db| {
             let mut txn = db.begin_write()?;
             prepare(&mut txn, durability, self.outlives_process)?;
             match write(&txn)? {
@@ -262,7 +298,11 @@ impl StoreFile {
                     Ok(value)
                 }
             }
-        })
+        })?;
+        if matches!(durability, Durability::Immediate) {
+            self.is_there()?;
+        }
+        Ok(written)
     }
 
     /// Runs `run` unless the store is poisoned, and poisons it when the disk fails. A damaged file can also break an
@@ -287,7 +327,8 @@ impl StoreFile {
     /// After this error memory and disk may differ.
     fn note(&self, error: &StoreError) {
         let health = match error {
-            StoreError::Io(error) if is_no_room(error) => NO_ROOM,
+            StoreError::Io(error) if is_held_up(error) => HELD_UP,
+            StoreError::Gone { .. } => HELD_UP,
             StoreError::Poisoned => DOUBTED,
             _ => BROKEN,
         };
@@ -295,8 +336,14 @@ impl StoreFile {
     }
 }
 
-fn is_no_room(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+fn is_held_up(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::FileTooLarge
+            | ErrorKind::ReadOnlyFilesystem
+    )
 }
 
 impl Drop for StoreFile {

@@ -7,7 +7,7 @@
 //!
 //! Time and ids are always arguments. A file that is not ours, or is newer than this crate, is refused and left as it is
 //! ([`OpenError`]). After an I/O error a store answers nothing more until it is opened again ([`StoreError::Poisoned`]); a feed
-//! does that by itself if there was merely no room.
+//! does that by itself if there was merely no room, or its file was away ([`StoreError::Gone`]).
 //!
 //! Read on in this order: `id`, `position` and `change` are the words; `file` opens; `replica` and `feed` are the two stores.
 
@@ -19,6 +19,7 @@ mod file;
 mod held;
 mod id;
 mod layout;
+mod named;
 mod octets;
 mod position;
 mod replica;

@@ -45,6 +45,8 @@ pub(crate) enum Mail {
     Grown {
         seq: Seq,
     },
+    /// The store's file is another one by now.
+    Replaced,
     /// The feed was seen to be here, or not to be there at all.
     Look {
         head: Option<Watermark>,
@@ -148,6 +150,7 @@ impl Actor {
                     self.follow().await;
                 }
             }
+            Mail::Replaced => self.machine.rewind(),
             Mail::Look { head: None } => {
                 // One that was never there is no news.
                 if self.machine.delivered().is_some() {

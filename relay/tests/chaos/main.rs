@@ -11,6 +11,7 @@ mod cuts;
 mod disk_full;
 #[path = "../support/feed.rs"]
 mod feed;
+mod gone;
 #[path = "../support/held.rs"]
 mod held;
 mod killed;

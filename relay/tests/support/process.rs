@@ -21,6 +21,12 @@ impl RelayProcess {
         RelayProcess::started(spawn(&in_folder(data), Stdio::inherit()))
     }
 
+    /// As `start`, with its log in a file.
+    pub(crate) fn start_logging(data: &Path, log: &Path) -> RelayProcess {
+        let log = std::fs::File::create(log).unwrap();
+        RelayProcess::started(spawn(&in_folder(data), Stdio::from(log)))
+    }
+
     /// As `start`. If it ends instead of listening, it must say that it failed; this gives its log.
     pub(crate) fn try_start(data: &Path) -> Result<RelayProcess, String> {
         RelayProcess::tried(spawn(&in_folder(data), Stdio::piped()))

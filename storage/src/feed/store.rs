@@ -126,6 +126,16 @@ impl FeedStore {
         }
     }
 
+    /// Whether appends are taken, trying again what has failed, and how often another file has taken the place of the one that was
+    /// open; see [`RedbFeed::look`]. A database is always the same one.
+    pub async fn look(&self) -> Result<u64, StoreError> {
+        match self {
+            Self::Redb(redb) => redb.blocking(RedbFeed::look).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.look().await.map(|()| 0),
+        }
+    }
+
     /// The end of a feed. `None` if the space has no feed.
     pub async fn head(&self, space: SpaceId) -> Result<Option<Watermark>, StoreError> {
         match self {

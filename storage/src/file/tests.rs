@@ -54,7 +54,7 @@ fn a_store_without_room_goes_on_with_what_was_kept() {
         }
         assert!(matches!(write(&store, 3), Err(StoreError::Poisoned)));
         assert!(matches!(rows(&store), Err(StoreError::Poisoned)));
-        store.reopen_if_full(|| open(&disk)).unwrap();
+        store.reopen_if_held_up(|| open(&disk)).unwrap();
         reopened += 1;
         let shown = rows(&store).unwrap();
         assert!(shown == [1] || shown == [1, 2], "{shown:?}");
@@ -80,7 +80,7 @@ fn a_store_that_failed_otherwise_stays_poisoned() {
     {
         let store = open(&SimulatedDisk::new()).unwrap();
         errors.iter().for_each(|error| store.note(error));
-        store.reopen_if_full(|| panic!("opened again after {errors:?}")).unwrap();
+        store.reopen_if_held_up(|| panic!("opened again after {errors:?}")).unwrap();
         assert!(matches!(rows(&store), Err(StoreError::Poisoned)));
     }
     let store = open(&SimulatedDisk::new()).unwrap();
@@ -88,8 +88,30 @@ fn a_store_that_failed_otherwise_stays_poisoned() {
     assert!(matches!(store.read(|_| -> Result<(), _> { panic!("not read") }), Err(StoreError::Poisoned)));
     store.note(&StoreError::Poisoned);
     let again = SimulatedDisk::new();
-    store.reopen_if_full(|| open(&again)).unwrap();
+    store.reopen_if_held_up(|| open(&again)).unwrap();
     assert!(rows(&store).unwrap().is_empty());
+}
+
+/// Would need somebody to restart a relay whose disk was read-only for a minute.
+#[test]
+fn a_store_goes_on_after_whatever_says_nothing_against_the_disk() {
+    let refused = |kind| StoreError::from(io::Error::from(kind));
+    for error in [
+        refused(ErrorKind::StorageFull),
+        refused(ErrorKind::QuotaExceeded),
+        refused(ErrorKind::FileTooLarge),
+        refused(ErrorKind::ReadOnlyFilesystem),
+        StoreError::Gone { path: "feed.redb".into(), what: "nothing has its name" },
+    ] {
+        let disk = SimulatedDisk::new();
+        let store = open(&disk).unwrap();
+        write(&store, 1).unwrap();
+        store.note(&error);
+        assert!(matches!(write(&store, 2), Err(StoreError::Poisoned)), "{error:?}");
+        store.reopen_if_held_up(|| open(&disk)).unwrap();
+        write(&store, 3).unwrap();
+        assert_eq!(rows(&store).unwrap(), [1, 3]);
+    }
 }
 
 /// Would never go on once there is room, or would panic on a store that is not open.
@@ -98,10 +120,10 @@ fn opening_again_can_fail_and_be_tried_again() {
     let disk = SimulatedDisk::new();
     let store = open(&disk).unwrap();
     write(&store, 1).unwrap();
-    store.reopen_if_full(|| panic!("opened again for nothing")).unwrap();
+    store.reopen_if_held_up(|| panic!("opened again for nothing")).unwrap();
     store.note(&io::Error::from(ErrorKind::QuotaExceeded).into());
     for _ in 0..3 {
-        let opened = store.reopen_if_full(|| {
+        let opened = store.reopen_if_held_up(|| {
             disk.fail_at(disk.operation_count() + 1, Fault::DiskFull);
             open(&disk)
         });
@@ -110,7 +132,7 @@ fn opening_again_can_fail_and_be_tried_again() {
         assert!(matches!(rows(&store), Err(StoreError::Poisoned)));
         assert!(matches!(write(&store, 2), Err(StoreError::Poisoned)));
     }
-    store.reopen_if_full(|| open(&disk)).unwrap();
+    store.reopen_if_held_up(|| open(&disk)).unwrap();
     write(&store, 2).unwrap();
     assert_eq!(rows(&store).unwrap(), [1, 2]);
 }
@@ -151,7 +173,7 @@ fn readers_and_the_swap_do_not_disturb_each_other() {
                     swaps += 1;
                 }
             }
-            store.reopen_if_full(|| open(&disk)).unwrap();
+            store.reopen_if_held_up(|| open(&disk)).unwrap();
         }
         done.store(true, Ordering::Release);
         swaps

@@ -168,6 +168,19 @@ impl PostgresFeed {
         row.map(|row| rows::watermark(&row, 0)).transpose()
     }
 
+    /// Whether the database takes writes.
+    ///
+    /// # Errors
+    /// When it does not: because it fails, or because it is read-only, as a standby is.
+    pub async fn look(&self) -> Result<(), StoreError> {
+        let writable = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean";
+        let row = self.query_opt(writable, &[]).await?;
+        if row.is_some_and(|row| row.get::<_, bool>(0)) {
+            return Err(StoreError::Unavailable("it is read-only".to_owned()));
+        }
+        Ok(())
+    }
+
     /// The ends of those of `spaces` that have a feed.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use std::fmt;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{Durability, ReadTransaction, StorageBackend};
 
@@ -25,6 +26,9 @@ use crate::id::{EntityId, SpaceId};
 use crate::layout::{entity_key, ordered_key};
 use crate::position::{ChainHash, Position, Seq, Watermark};
 
+/// What has to have room before a disk that was full counts as a disk again.
+const PROBE_BYTES: usize = 256 << 10;
+
 const FORMAT: Format = Format { name: "headwater feed", version: 2, cache_bytes: 64 * 1024 * 1024 };
 
 /// What a feed file gets when it is created.
@@ -37,7 +41,8 @@ pub struct NewFeed {
 /// The feeds of one relay in one redb file. Cheap to clone; all clones are the same store.
 ///
 /// Every call blocks until it is done. After an I/O error every call answers [`StoreError::Poisoned`] until all clones are
-/// dropped and the file is opened again. A file without room for a write is the exception: the append that met it fails, and
+/// dropped and the file is opened again. A write that was refused, for want of room most often, and a file that has gone are the
+/// exceptions: the append that met it fails, and
 /// the store opens the file again by itself, for all clones. Reads then go on, and appends once there is room.
 ///
 /// ```
@@ -73,6 +78,8 @@ pub struct RedbFeed {
     file: Arc<StoreFile>,
     /// `None` if it is not on a file.
     path: Option<Arc<Path>>,
+    /// Whether the last append did not fail.
+    takes_appends: Arc<AtomicBool>,
 }
 
 impl RedbFeed {
@@ -82,20 +89,21 @@ impl RedbFeed {
         let new_file = NewFile { created_ms: new.created_ms, tag: &tag, init: &tables::create };
         let path = path.as_ref();
         let file = Arc::new(StoreFile::open(path, &FORMAT, &new_file)?);
-        Ok(Self { file, path: Some(path.into()) })
+        Ok(Self { file, path: Some(path.into()), takes_appends: Arc::new(AtomicBool::new(true)) })
     }
 
     /// Opens a feed in memory or on a simulated disk. An empty backend gets a new feed.
     pub fn open_backend(backend: impl StorageBackend, new: NewFeed) -> Result<Self, OpenError> {
         let new_file = NewFile { created_ms: new.created_ms, tag: "", init: &tables::create };
-        Ok(Self { file: Arc::new(StoreFile::open_backend(backend, &FORMAT, &new_file)?), path: None })
+        let file = Arc::new(StoreFile::open_backend(backend, &FORMAT, &new_file)?);
+        Ok(Self { file, path: None, takes_appends: Arc::new(AtomicBool::new(true)) })
     }
 
     /// Stores everything in one transaction: all of it is durable when this returns, or none of it is stored. The receipts
     /// are in the order of the appends.
     pub fn append_all(&self, appends: Vec<Append>) -> Result<Vec<Appended>, AppendError> {
         // Only if that failed the last time: there may be room by now.
-        self.reopen_if_full();
+        self.reopen_if_held_up();
         let durability =
             if cfg!(bug = "append-not-durable") { Durability::None } else { Durability::Immediate };
         let appended = self.file.write(durability, |txn| {
@@ -107,14 +115,46 @@ impl RedbFeed {
             ledger.write(&outcome)?;
             Ok(Written::Commit(outcome.appended))
         });
+        self.takes_appends.store(appended.is_ok(), Ordering::Release);
         // Before the caller hears of the error: whoever reads next finds a store that answers.
-        Ok(appended.inspect_err(|_| self.reopen_if_full())?)
+        Ok(appended.inspect_err(|_| self.reopen_if_held_up())?)
     }
 
-    fn reopen_if_full(&self) {
-        let Some(path) = &self.path else { return };
-        if let Err(error) = self.file.reopen_if_full(|| StoreFile::open_file(path, &FORMAT)) {
-            tracing::error!(%error, "the feed could not be opened again; the next push tries once more");
+    /// Whether the store takes appends: its file is there, and the last append did not fail. What failed is tried again, so that a
+    /// store which is back works again by this. Says how often another file has taken the place of the one that was open: then
+    /// the feeds are not the ones any more that they were.
+    ///
+    /// # Errors
+    /// Why nothing can be appended.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// use headwater_storage::{NewFeed, RedbFeed, StoreError};
+    /// let path = directory.path().join("relay").join("feed.redb");
+    /// let feed = RedbFeed::open(&path, NewFeed { created_ms: 0 })?;
+    /// assert_eq!(feed.look()?, 0);
+    /// std::fs::remove_dir_all(directory.path().join("relay"))?;
+    /// assert!(matches!(feed.look(), Err(StoreError::Gone { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn look(&self) -> Result<u64, StoreError> {
+        self.reopen_if_held_up();
+        self.file.is_there()?;
+        if !self.takes_appends.load(Ordering::Acquire) {
+            for bytes in [PROBE_BYTES, 0] {
+                self.file
+                    .write(Durability::Immediate, |txn| tables::probe(txn, bytes).map(Written::Commit))?;
+            }
+            self.takes_appends.store(true, Ordering::Release);
+        }
+        self.file.read(|_| Ok(self.file.replaced()))
+    }
+
+    fn reopen_if_held_up(&self) {
+        // As long as the name leads nowhere, the file that is open is all that is left of the data.
+        let Some(path) = self.path.as_ref().filter(|path| path.exists()) else { return };
+        if let Err(error) = self.file.reopen_if_held_up(|| StoreFile::open_file(path, &FORMAT)) {
+            tracing::debug!(%error, "the feed could not be opened again; tried once more at the next look");
         }
     }
 

@@ -53,6 +53,11 @@ pub(super) const TAILS: TableDefinition<&[u8; 12], &[u8; 16]> = TableDefinition:
 // The author of length 0 has the highest operation number of the entity instead.
 pub(super) const AUTHORS: TableDefinition<&[u8], u64> = TableDefinition::new("authors_v1");
 
+// probe_v1: at most one row, which is there while the store finds out whether the disk takes writes again.
+//   key:   0
+//   value: zeros
+const PROBE: TableDefinition<u8, &[u8]> = TableDefinition::new("probe_v1");
+
 // quarantine_v1: the changes that everybody leaves out. Their rows stay in feed_v1.
 //   key:   space number u32 | entity 16 | hash 32
 //   value: seq of the verdict u64 | when u64, milliseconds since 1970 | reason code u16 | reason text, to the end
@@ -77,6 +82,16 @@ pub(super) const PROGRESS: TableDefinition<&[u8], u64> = TableDefinition::new("p
 
 // In meta_v1: the last space number given out, u32.
 pub(super) const LAST_SPACE: &str = "last_space";
+
+/// Writes a row of this size that means nothing, or takes it out again where there are no bytes.
+pub(super) fn probe(txn: &WriteTransaction, bytes: usize) -> Result<(), StoreError> {
+    let mut table = txn.open_table(PROBE)?;
+    match bytes {
+        0 => drop(table.remove(0)?),
+        bytes => drop(table.insert(0, vec![0; bytes].as_slice())?),
+    }
+    Ok(())
+}
 
 /// Makes all tables, so that no reader has to deal with a missing one.
 pub(super) fn create(txn: &WriteTransaction) -> Result<(), StoreError> {
