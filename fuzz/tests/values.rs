@@ -4,7 +4,7 @@
 
 use headwater::document::examine;
 use headwater::replica::MergeRequest;
-use headwater::{EditError, EntityId, Map, Replica, SpaceId, WriteError};
+use headwater::{EditError, EntityId, Map, Replica, SpaceId, Value, WriteError};
 use headwater_fuzz::{Clock, Random, values};
 use headwater_storage::OutboxSeq;
 
@@ -60,8 +60,11 @@ fn no_value_that_is_written_is_taken_away_by_a_check() {
         assert_well(&a, seed);
         // Others in their place, on a history that has a snapshot.
         for (name, value) in values::fields(random) {
+            // A list in the place of one stays one of that kind, around which a document has a map.
+            let is_deeper = matches!(written.get(&name), Some(Value::Tuple(_) | Value::Keyed(..)));
             match things.set(id, Map::from([(name, value)])) {
                 Ok(_) | Err(EditError::Write(WriteError::CounterOverflow { .. })) => {}
+                Err(EditError::Write(WriteError::TooDeep)) if is_deeper => {}
                 Err(error) => panic!("seed {seed}: {error}"),
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! It follows the feeds like a reader and remembers in the store how far it has come, so that nothing is passed over by a restart.
 //! An entity that changes often is examined once for many changes. What it finds goes into the feed as a verdict, so that all
-//! replicas leave out the same changes. What it builds of a sound entity is kept as a snapshot for those who come later. What is
+//! replicas leave out the same changes. Heads that are too many it makes one. What it builds of a sound entity is kept as a snapshot for those who come later. What is
 //! wrong and names no culprit is an alarm (`alarms.rs`): nobody leaves anything out for it.
 
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use headwater_storage::{
 use crate::contents::Contents;
 use crate::damage;
 use crate::state::{Relay, until_draining};
-use crate::verdict::{RETRY_AFTER, Word, judge};
+use crate::verdict::{RETRY_AFTER, Word, judge, meet};
 
 /// Under which name the store remembers how far the examiner has come.
 const NAME: &str = "examiner";
@@ -164,6 +164,7 @@ async fn examine_entity(
         // Without heads it lost a change, and needs new ones.
         let is_due = bytes >= examined_bytes + examined_bytes / 8 || contents.state.heads.is_empty();
         if large.is_some() && !is_due {
+            meet(&relay.hub, space, &contents).await;
             return Ok(None);
         }
         let Examined { heads, snapshot, culprits, alarm } = contents.examine_with(&[]).await?;
@@ -173,6 +174,7 @@ async fn examine_entity(
                 || relay.config.store.set_heads(space, entity, contents.last, heads).await?
             {
                 contents.keep(&relay.config.store, space, snapshot).await?;
+                meet(&relay.hub, space, &contents).await;
                 return Ok(large);
             }
             continue;

@@ -1,14 +1,18 @@
-//! How a verdict on an entity gets into its feed: through the space's actor, like every push.
+//! How what the relay itself has to say of an entity gets into its feed, a verdict most often: through the space's actor, like every
+//! push.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use headwater::document::Culprit;
+use headwater::document::{Culprit, HEADS_MAX, highest_operation};
 use headwater::ingest::Verdict;
 use headwater::wire::ErrorCode;
 use headwater_storage::{
-    ChangeHash, DamagedRow, DeviceId, EntityHeads, Judgement, Placement, Pusher, Refusal, Seq, SpaceId,
+    Appended, ChangeHash, ChangeRecord, DamagedRow, DeviceId, EntityHeads, Judgement, PayloadKind, Placement,
+    Pusher, Refusal, Seq, SpaceId,
 };
 
+use crate::contents::Contents;
 use crate::hub::Hub;
 use crate::space::{Delivery, Entries, Inbox, Mail, Message, Push};
 
@@ -46,25 +50,47 @@ fn reason(culprit: &Culprit) -> Refusal {
     Refusal { code: ErrorCode::ChangeInvalid.number(), message: culprit.reason() }
 }
 
+/// Makes the heads of an entity one, if they are too many for whoever edits it next.
+pub(crate) async fn meet(hub: &Hub, space: SpaceId, contents: &Contents) {
+    let EntityHeads { entity, collection, heads, .. } = &contents.state;
+    if heads.len() <= HEADS_MAX {
+        return;
+    }
+    let max_op = highest_operation(contents.sound.iter().map(|change| &change.payload));
+    let changes = match headwater::document::meet(collection, heads, max_op) {
+        Ok(changes) => changes,
+        Err(error) => return tracing::error!(%space, %entity, %error, "its heads cannot be made one"),
+    };
+    let record = |(hash, payload)| {
+        let collection = collection.clone();
+        ChangeRecord { entity: *entity, collection, kind: PayloadKind::Change, hash, payload }
+    };
+    let entries = Entries::Changes(changes.into_iter().map(record).collect());
+    if append(hub, space, entries).await.is_none() {
+        tracing::warn!(%space, %entity, "its heads are not one yet; tried again when it changes");
+    }
+}
+
 /// Puts a verdict into the feed. Says whether it is there: it is not if the entity has changed since `last`.
 pub(crate) async fn judge(hub: &Hub, space: SpaceId, state: &EntityHeads, last: Seq, word: Word) -> bool {
     let judgement = word.judgement(last);
     let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let (quarantined, released) = (judgement.quarantined.clone(), judgement.released.clone());
     let record = Verdict { at_ms, quarantined, released }.record(state.entity, state.collection.clone());
+    let appended = append(hub, space, Entries::Verdict(record, judgement)).await;
+    appended.is_some_and(|appended| matches!(appended.placements(), [Placement::Accepted(_)]))
+}
+
+/// Appends what the relay itself has to say.
+async fn append(hub: &Hub, space: SpaceId, entries: Entries) -> Option<Arc<Appended>> {
     // No connection has the number 0, and no device this id.
     let (answer, mut inbox) = Inbox::new(0);
-    let device = DeviceId::from_bytes([0; 16]);
-    let (pusher, entries) = (Pusher::default(), Entries::Verdict(record, judgement));
+    let (device, pusher) = (DeviceId::from_bytes([0; 16]), Pusher::default());
     let push = Push { connection: 0, device, pusher, push_id: 0, entries, answer };
     let actor = hub.space(space);
-    if actor.send(Mail::Push { push, actor: actor.clone() }).await.is_err() {
-        return false;
-    }
+    actor.send(Mail::Push { push, actor: actor.clone() }).await.ok()?;
     match inbox.recv().await {
-        Delivery::Message(Message::Appended(end)) => {
-            end.appended.is_some_and(|appended| matches!(appended.placements(), [Placement::Accepted(_)]))
-        }
-        _ => false,
+        Delivery::Message(Message::Appended(end)) => end.appended,
+        _ => None,
     }
 }

@@ -18,7 +18,8 @@ pub struct ChangeLimits {
     pub deps_max: u64,
     /// The highest operation number. Near the end of the range no one could edit the entity any more.
     pub operation_number_max: u64,
-    /// How far a change's first operation number may lie beyond the highest that is known of the entity.
+    /// How far a change's first operation number may lie beyond the highest that is known of the entity. Honest ones are the
+    /// next; whoever could leave gaps would use up the numbers of the entity.
     pub operation_ahead_max: u64,
     /// The name of a field.
     pub key_bytes_max: u64,
@@ -32,7 +33,7 @@ impl Default for ChangeLimits {
             operations_max: 100_000,
             deps_max: 1_000,
             operation_number_max: (1 << 31) - 1,
-            operation_ahead_max: 1 << 20,
+            operation_ahead_max: 1 << 10,
             key_bytes_max: 1 << 10,
         }
     }

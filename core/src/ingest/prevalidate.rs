@@ -69,6 +69,10 @@ pub fn prevalidate_change(payload: &Bytes, limits: &ChangeLimits) -> Result<Chan
     let mut reader = Reader::new(chunk.body());
     let deps = read_hashes(&mut reader, as_size(limits.deps_max))?;
     let actor = read_actor(&mut reader)?;
+    if actor.is_empty() {
+        // The relay numbers changes by actor, and needs a name for each.
+        return Err(malformed("its actor has no name"));
+    }
     let seq = reader.unsigned()?;
     let start_op = reader.unsigned()?;
     let _time = reader.signed()?;

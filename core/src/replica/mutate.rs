@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 
-use headwater_storage::{ChangeHash, CollectionName, Commit, EntityId, Outbox, SpaceId};
+use headwater_storage::{Bytes, ChangeHash, CollectionName, Commit, EntityId, Outbox, SpaceId};
 
 use super::step::{Before, EntityStep};
 use super::watch::Origin;
@@ -160,11 +160,12 @@ impl Replica {
         let EntityEdit { entity, base, before, after, tombstone, again } = edit;
         check_fields(&after)?;
         let view_error = |error| EditError::View { entity, error };
-        let mut changes = Vec::new();
+        let met = document.meet(collection)?.into_iter();
+        let mut changes: Vec<(ChangeHash, Bytes)> = met.map(|made| (made.hash, made.payload)).collect();
         let is_new = base.as_ref().is_none_or(|base| !base.exists());
         if let Some(genesis) = genesis.filter(|_| !is_new) {
             let current = base.as_ref().map_or(const { &Map::new() }, |base| &base.fields);
-            changes = genesis.create_missing(&mut document, current, &before, &after)?;
+            changes.extend(genesis.create_missing(&mut document, current, &before, &after)?);
         }
         let fresh;
         let current = if changes.is_empty() {

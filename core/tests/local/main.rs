@@ -9,6 +9,7 @@ mod edit;
 mod evolve;
 mod exceptions;
 mod golden;
+mod heads;
 mod long;
 mod merge;
 mod outside;

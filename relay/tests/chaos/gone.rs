@@ -69,7 +69,7 @@ impl Bed {
     async fn assert_takes_nothing(&self) {
         let waiting = self.replica.space(SPACE).pending().unwrap();
         self.write(2);
-        let error = self.sync().await.expect_err("it is said to be stored");
+        let Err(error) = self.sync().await else { panic!("it is said to be stored") };
         assert!(error.is_retryable(), "{error:?}");
         assert_eq!(self.replica.space(SPACE).pending().unwrap(), waiting + 1, "it is said to be stored");
         assert_eq!(self.health(), 503);

@@ -8,6 +8,7 @@ mod damage;
 #[path = "../support/data.rs"]
 mod data;
 mod fan_out;
+mod heads;
 mod hostile;
 mod opening;
 mod project;
