@@ -101,13 +101,9 @@ fn change(collection: &CollectionName, deps: &[ChangeHash], max_op: u64) -> Resu
 }
 
 impl Document {
-    /// Makes more heads than [`HEADS_MAX`] one. Returns the changes of which nobody has heard yet.
+    /// Makes the heads one. Returns the changes of which nobody has heard yet.
     pub(crate) fn meet(&mut self, collection: &CollectionName) -> Result<Vec<LocalChange>, WriteError> {
-        let heads = self.heads();
-        if heads.len() <= HEADS_MAX {
-            return Ok(Vec::new());
-        }
-        self.begin_with(changes(collection, &heads, self.max_op)?)
+        self.begin_with(changes(collection, &self.heads(), self.max_op)?)
     }
 }
 

@@ -9,7 +9,7 @@ use headwater_storage::{Bytes, ChangeHash, CollectionName, Commit, EntityId, Out
 use super::step::{Before, EntityStep};
 use super::watch::Origin;
 use super::{EditError, Inner, ReadError, Receipt, Replica, new_actor};
-use crate::document::{ACTOR_BYTES, Document, Genesis, LocalEdit, Tombstone, View, check_fields};
+use crate::document::{ACTOR_BYTES, Document, Genesis, HEADS_MAX, LocalEdit, Tombstone, View, check_fields};
 use crate::model::Map;
 
 /// How often an edit is planned anew because another write came between. Somebody else gets through each time, so this many are
@@ -160,8 +160,11 @@ impl Replica {
         let EntityEdit { entity, base, before, after, tombstone, again } = edit;
         check_fields(&after)?;
         let view_error = |error| EditError::View { entity, error };
-        let met = document.meet(collection)?.into_iter();
-        let mut changes: Vec<(ChangeHash, Bytes)> = met.map(|made| (made.hash, made.payload)).collect();
+        let mut changes: Vec<(ChangeHash, Bytes)> = Vec::new();
+        if base.as_ref().is_some_and(|base| base.heads.len() > HEADS_MAX) {
+            let met = document.meet(collection)?.into_iter();
+            changes.extend(met.map(|made| (made.hash, made.payload)));
+        }
         let is_new = base.as_ref().is_none_or(|base| !base.exists());
         if let Some(genesis) = genesis.filter(|_| !is_new) {
             let current = base.as_ref().map_or(const { &Map::new() }, |base| &base.fields);
