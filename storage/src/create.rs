@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
-use crate::file::{Format, NewFile, OpenError, REDB_MAGIC, build};
+use crate::file::{Format, NewFile, REDB_MAGIC, build};
+use crate::meta::OpenError;
 
 #[cfg(test)]
 mod tests;

@@ -3,89 +3,26 @@
 //! A new file is made by [`crate::create`]. An existing file is not written to before it is known to be ours, because redb
 //! repairs a file that was not closed cleanly as soon as it opens it; see [`crate::held`].
 
-use std::cmp;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{
-    Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, StorageBackend,
-    TableDefinition, TableHandle, WriteTransaction,
+    Builder, Database, Durability, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction,
 };
-use thiserror::Error;
 
 use crate::create::{self, OnDisk};
 use crate::error::StoreError;
 use crate::held::Held;
+use crate::meta::{self, OpenError, refused, unusable};
 use crate::named::Named;
 
 #[cfg(test)]
 mod tests;
-
-/// A store could not be opened. The file is as it was.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// The file is something else. Choose another path; this file was not touched.
-    #[error("{} is not the expected store, but {found}; choose another path", path.display())]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// What the file is instead.
-        found: String,
-    },
-    /// An older version of Headwater wrote the file. Export what it holds with the build that made it, and import that with this one;
-    /// the file was not touched.
-    #[error(
-        "{} has format version {found}, and this program reads version {supported} only; the file was not touched: export its data \
-         with the build of Headwater that made it, and import the export into a new file with this one",
-        path.display()
-    )]
-    OlderVersion {
-        /// The file.
-        path: PathBuf,
-        /// The file's version.
-        found: u64,
-        /// The version that this program can open.
-        supported: u64,
-    },
-    /// A newer version of Headwater wrote the file. Update this program; the file was not touched.
-    #[error("{} has format version {found}, this program knows up to {supported}; update the program", path.display())]
-    NewerVersion {
-        /// The file.
-        path: PathBuf,
-        /// The file's version.
-        found: u64,
-        /// The newest version that this program can open.
-        supported: u64,
-    },
-    /// Another process or handle has the file open. Close that one, or share its handle.
-    #[error("{} is open in another process or handle; close that one first", path.display())]
-    InUse {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is ours but damaged. Move it away and restore it from a backup or from the relay.
-    #[error("{} is damaged: {reason}; move it away and restore it", path.display())]
-    Corrupt {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The file system refused. Check the path, its permissions and the free space, then open again.
-    #[error("{} could not be opened: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the file system said.
-        source: io::Error,
-    },
-}
 
 /// Which kind of store a file holds.
 pub(crate) struct Format {
@@ -103,17 +40,6 @@ pub(crate) struct NewFile<'a> {
     /// Makes the tables. Runs in the transaction that also writes the format and version.
     pub(crate) init: &'a dyn Fn(&WriteTransaction) -> Result<(), StoreError>,
 }
-
-// meta_v1: what the file is. Every store has it.
-//   key: text      value:
-//   "format"       text, the format's name
-//   "version"      u64 big-endian
-//   "created_ms"   u64 big-endian, milliseconds since 1970
-//   "device"       16 bytes, replicas only
-pub(crate) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta_v1");
-const FORMAT: &str = "format";
-const VERSION: &str = "version";
-const CREATED_MS: &str = "created_ms";
 
 // The first nine bytes of every redb file.
 pub(crate) const REDB_MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
@@ -211,8 +137,8 @@ impl StoreFile {
     fn open_existing(path: &Path, backend: impl StorageBackend, format: &Format) -> Result<Self, OpenError> {
         let held = Held::new(backend);
         let file = Self::new(database(path, held.clone(), format)?);
-        let meta = file.guarded(read_meta).map_err(|error| unusable(path, error))?;
-        check_meta(path, meta, format)?;
+        let meta = file.guarded(meta::read).map_err(|error| unusable(path, error))?;
+        meta::check(path, meta, format)?;
         held.release().map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
         Ok(file)
     }
@@ -381,12 +307,7 @@ pub(crate) fn build(
 fn initialise(db: &Database, format: &Format, new: &NewFile<'_>) -> Result<(), StoreError> {
     let mut txn = db.begin_write()?;
     prepare(&mut txn, Durability::Immediate, true)?;
-    {
-        let mut meta = txn.open_table(META)?;
-        meta.insert(FORMAT, format.name.as_bytes())?;
-        meta.insert(VERSION, format.version.to_be_bytes().as_slice())?;
-        meta.insert(CREATED_MS, new.created_ms.to_be_bytes().as_slice())?;
-    }
+    meta::write(&txn, format, new.created_ms)?;
     (new.init)(&txn)?;
     Ok(txn.commit()?)
 }
@@ -413,73 +334,5 @@ fn database(path: &Path, backend: impl StorageBackend, format: &Format) -> Resul
         Err(_) => {
             Err(OpenError::Corrupt { path: path.to_owned(), reason: "its structure is broken".to_owned() })
         }
-    }
-}
-
-/// What a file says it is, as it says it.
-struct Meta {
-    format: Vec<u8>,
-    version: Vec<u8>,
-}
-
-/// What the file says it is. `None` if it does not say.
-fn read_meta(db: &Database) -> Result<Option<Meta>, StoreError> {
-    let txn = db.begin_read()?;
-    if !txn.list_tables()?.any(|table| table.name() == META.name()) {
-        return Ok(None);
-    }
-    let table = match txn.open_table(META) {
-        Ok(table) => table,
-        Err(redb::TableError::Storage(error)) => return Err(error.into()),
-        Err(_) => return Ok(None),
-    };
-    let value = |key| -> Result<Vec<u8>, StoreError> {
-        Ok(table.get(key)?.map(|value| value.value().to_vec()).unwrap_or_default())
-    };
-    Ok(Some(Meta { format: value(FORMAT)?, version: value(VERSION)? }))
-}
-
-fn check_meta(path: &Path, meta: Option<Meta>, format: &Format) -> Result<(), OpenError> {
-    let foreign = |found: String| OpenError::Foreign { path: path.to_owned(), found };
-    let Some(Meta { format: name, version }) = meta else {
-        return Err(foreign("a redb file of another program".to_owned()));
-    };
-    if name != format.name.as_bytes() {
-        let name: String = String::from_utf8_lossy(&name).chars().take(80).collect();
-        return Err(foreign(format!("a file with the format {name:?}")));
-    }
-    let found = version.as_slice().try_into().map(u64::from_be_bytes).map_err(|_| OpenError::Corrupt {
-        path: path.to_owned(),
-        reason: "its version is not readable".to_owned(),
-    })?;
-    let (path, supported) = (path.to_owned(), format.version);
-    match found.cmp(&supported) {
-        cmp::Ordering::Less => Err(OpenError::OlderVersion { path, found, supported }),
-        cmp::Ordering::Equal => Ok(()),
-        cmp::Ordering::Greater => Err(OpenError::NewerVersion { path, found, supported }),
-    }
-}
-
-fn refused(path: &Path, error: DatabaseError) -> OpenError {
-    let path = path.to_owned();
-    match error {
-        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path },
-        // Older redb files exist, but Headwater never wrote one.
-        DatabaseError::UpgradeRequired(version) => {
-            OpenError::Foreign { path, found: format!("a redb file of the old format {version}") }
-        }
-        DatabaseError::Storage(error) => unusable(&path, error.into()),
-        other => OpenError::Corrupt { path, reason: other.to_string() },
-    }
-}
-
-pub(crate) fn unusable(path: &Path, error: StoreError) -> OpenError {
-    let path = path.to_owned();
-    match error {
-        StoreError::Io(error) if error.kind() == ErrorKind::InvalidData => {
-            OpenError::Corrupt { path, reason: error.to_string() }
-        }
-        StoreError::Io(error) => OpenError::Io { path, source: io::Error::new(error.kind(), error) },
-        other => OpenError::Corrupt { path, reason: other.to_string() },
     }
 }

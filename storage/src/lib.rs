@@ -9,7 +9,7 @@
 //! ([`OpenError`]). After an I/O error a store answers nothing more until it is opened again ([`StoreError::Poisoned`]); a feed
 //! does that by itself if there was merely no room, or its file was away ([`StoreError::Gone`]).
 //!
-//! Read on in this order: `id`, `position` and `change` are the words; `file` opens; `replica` and `feed` are the two stores.
+//! Read on in this order: `id`, `position` and `change` are the words; `meta` and `file` open; `replica` and `feed` are the two stores.
 
 mod change;
 mod create;
@@ -19,6 +19,7 @@ mod file;
 mod held;
 mod id;
 mod layout;
+mod meta;
 mod named;
 mod octets;
 mod position;
@@ -40,8 +41,8 @@ pub use feed::{
 };
 #[cfg(feature = "postgres")]
 pub use feed::{DatabaseError, PostgresFeed, PostgresOptions, Wake, Wakes};
-pub use file::OpenError;
 pub use id::{ChangeHash, CollectionName, DeviceId, EntityId, FeedEpoch, NameError, ParseIdError, SpaceId};
+pub use meta::OpenError;
 pub use position::{ChainHash, Position, Seq, Watermark};
 pub use redb::StorageBackend;
 pub use redb::backends::InMemoryBackend;

@@ -12,7 +12,8 @@ use redb::{Durability, StorageBackend, TableDefinition};
 use self::folder::{Folder, Links, Locks, NamesLeft};
 use super::ensure;
 use crate::error::StoreError;
-use crate::file::{Format, NewFile, OpenError, StoreFile, Written};
+use crate::file::{Format, NewFile, StoreFile, Written};
+use crate::meta::OpenError;
 use crate::testing::{CrashMode, Fault};
 
 const FORMAT: Format = Format { name: "test", version: 1, cache_bytes: 1 << 20 };

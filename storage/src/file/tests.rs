@@ -5,6 +5,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use redb::TableDefinition;
+
 use super::*;
 use crate::testing::{CrashMode, Fault, Operation, SimulatedDisk};
 

@@ -16,9 +16,10 @@ use super::{
     StoredEntity, snapshot, write,
 };
 use crate::error::StoreError;
-use crate::file::{Format, META, NewFile, OpenError, StoreFile, Written, unusable};
+use crate::file::{Format, NewFile, StoreFile, Written};
 use crate::id::{ChangeHash, CollectionName, DeviceId, EntityId, SpaceId};
 use crate::layout::{change_key, entity_key, ordered_key};
+use crate::meta::{META, OpenError, unusable};
 use crate::position::Position;
 
 const FORMAT: Format = Format { name: "headwater replica", version: 2, cache_bytes: 64 * 1024 * 1024 };

@@ -10,9 +10,9 @@ use super::tables::{self, SpaceState};
 use crate::change::Refusal;
 use crate::error::StoreError;
 use crate::feed::append::{AuthorKey, ChangeKey, EntityState, Judged, Ledger, Outcome};
-use crate::file::META;
 use crate::id::{EntityId, SpaceId};
 use crate::layout::{change_key, entity_key, ordered_key};
+use crate::meta::META;
 use crate::position::Watermark;
 
 /// What the file has.

@@ -21,9 +21,10 @@ use super::append::{EntityState, decide};
 use super::filling::Filling;
 use super::{Append, AppendError, Appended, EntityHeads, EntityPage, Page, PageLimit, ReadError, Standing};
 use crate::error::StoreError;
-use crate::file::{Format, NewFile, OpenError, StoreFile, Written};
+use crate::file::{Format, NewFile, StoreFile, Written};
 use crate::id::{EntityId, SpaceId};
 use crate::layout::{entity_key, ordered_key};
+use crate::meta::OpenError;
 use crate::position::{ChainHash, Position, Seq, Watermark};
 
 /// What has to have room before a disk that was full counts as a disk again.
