@@ -9,7 +9,10 @@ use headwater_storage::{Bytes, ChangeHash, CollectionName, Commit, EntityId, Out
 use super::step::{Before, EntityStep};
 use super::watch::Origin;
 use super::{EditError, Inner, ReadError, Receipt, Replica, new_actor};
-use crate::document::{ACTOR_BYTES, Document, Genesis, HEADS_MAX, LocalEdit, Tombstone, View, check_fields};
+use crate::document::{
+    ACTOR_BYTES, Document, Genesis, HEADS_MAX, LocalEdit, Tombstone, View, ViewError, WriteError,
+    check_fields,
+};
 use crate::model::Map;
 
 /// How often an edit is planned anew because another write came between. Somebody else gets through each time, so this many are
@@ -159,7 +162,11 @@ impl Replica {
     ) -> Result<Option<Prepared>, EditError> {
         let EntityEdit { entity, base, before, after, tombstone, again } = edit;
         check_fields(&after)?;
-        let view_error = |error| EditError::View { entity, error };
+        let view_error = |error| match error {
+            // A list stays a tuple or a keyed list where it takes the place of one, and has a map around it then.
+            ViewError::TooDeep => EditError::Write(WriteError::TooDeep),
+            error => EditError::View { entity, error },
+        };
         let mut changes: Vec<(ChangeHash, Bytes)> = Vec::new();
         if base.as_ref().is_some_and(|base| base.heads.len() > HEADS_MAX) {
             let met = document.meet(collection)?.into_iter();

@@ -1,6 +1,9 @@
 //! One replica: what an edit does, and what it leaves alone.
 
-use headwater::{Counter, EditError, EntityId, Keyed, Map, Origin, PatchKind, Replica, Text, Value};
+use headwater::model::DEPTH_MAX;
+use headwater::{
+    Counter, EditError, EntityId, Keyed, Map, Origin, PatchKind, Replica, Text, Value, WriteError,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::pair::{SPACE, replica};
@@ -322,4 +325,20 @@ fn an_entity_says_what_the_relay_does_not_have_yet() {
     replica.acknowledge(space, waiting.iter().map(|entry| entry.seq).collect(), vec![], None).unwrap();
     let state = bags.sync_state(id).unwrap().unwrap();
     assert!(state.pending == 0 && state.synced.is_some());
+}
+
+#[test]
+fn a_list_that_is_too_deep_where_a_tuple_stands_is_refused_before_anything_is_written() {
+    // Would fail with an error about reading, which says nothing of what is wrong with the value.
+    let replica = replica();
+    let things = replica.space(SPACE).dynamic("things").unwrap();
+    let pair = Value::Tuple(vec![Value::Int(1)]);
+    let id = things.insert([("pair".to_owned(), pair)].into()).unwrap().id;
+    let (before, pending) = (things.get(id).unwrap(), replica.space(SPACE).pending().unwrap());
+    let deepest = (1..DEPTH_MAX).fold(Value::Int(1), |value, _| Value::List(vec![value]));
+    let refused = things.set(id, [("pair".to_owned(), deepest.clone())].into()).unwrap_err();
+    assert!(matches!(refused, EditError::Write(WriteError::TooDeep)), "{refused}");
+    assert_eq!((things.get(id).unwrap(), replica.space(SPACE).pending().unwrap()), (before, pending));
+    things.set(id, [("list".to_owned(), deepest)].into()).unwrap();
+    assert_eq!(things.get(id).unwrap().unwrap().fields.len(), 2);
 }
