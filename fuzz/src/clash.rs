@@ -44,7 +44,11 @@ pub(crate) fn edit(replica: &Replica, space: SpaceId, random: &mut Random) -> Re
 pub(crate) fn make_again(replica: &Replica, space: SpaceId) -> Result<(), ReapplyError> {
     for aside in replica.space(space).set_aside()? {
         if aside.direction == AsideCause::OtherCollection {
-            replica.space(space).reapply(aside.record.entity, aside.record.hash)?;
+            match replica.space(space).reapply(aside.record.entity, aside.record.hash) {
+                // The feed has come back to the collection, and it was made again before.
+                Ok(_) | Err(ReapplyError::Done(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(())

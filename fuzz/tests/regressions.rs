@@ -146,3 +146,21 @@ fn a_connection_that_lags_waits_for_the_first_change_of_a_space_without_a_feed()
          edit:3af02f2f3cc0ff19",
     );
 }
+
+#[test]
+fn nought_is_written_over_minus_nought() {
+    // The engine takes the two for the same value, and left out the write.
+    keeps_its_promises("62012288 replicas=4 relays=1 spaces=1 edit:f969490fc6a097af edit:4c77574ad6d8285a");
+}
+
+#[test]
+fn an_edit_whose_entity_came_back_to_its_collection_is_made_again_there() {
+    // It was called lost, because it builds on a change that had come back, and was looked for among those that had not.
+    keeps_its_promises(
+        "62017967 replicas=4 relays=1 spaces=1 edit:274aaed815aaa831 clone-replica:e2a3d1edd9faeaab \
+         clash:acf63a6705659d5d clone-replica:5d983a2d492074c2 clash:9fabe6807c030c06 \
+         clash:b5577f0de676e4e0 clone-replica:8ec458c0771ef2a2 clone-replica:306339911ffcae1d \
+         connect:2a80766930eac749 connect:d886c12a007b9880 deliver:22bd3dae6645f296 \
+         restore-relay:7ee4c71a20107eae",
+    );
+}

@@ -89,10 +89,13 @@ impl Replica {
             let aside = self.store().set_aside_of(space, entity)?;
             let aside = aside.into_iter().find(|aside| aside.record.hash == hash);
             let aside = aside.ok_or(ReapplyError::NotThere)?;
-            if aside.direction == Direction::OtherCollection {
+            let there = self.before(space, entity)?;
+            // Where the feed has come back to the collection, what it lacks is an edit of what is there.
+            if aside.direction == Direction::OtherCollection
+                && there.collection.as_ref() != Some(&aside.record.collection)
+            {
                 return self.reapply_elsewhere(space, entity, &aside.record.collection);
             }
-            let there = self.before(space, entity)?;
             let apart = self.apart_from(space, entity, hash)?.ok_or(ReapplyError::Lost)?;
             if apart.is_applied {
                 return Err(ReapplyError::InUse);

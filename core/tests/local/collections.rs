@@ -151,6 +151,28 @@ fn whoever_hears_of_both_collections_agrees_on_the_first_and_changes_its_mind_on
 }
 
 #[test]
+fn what_the_feed_lacks_when_it_comes_back_to_a_collection_is_made_again_there() {
+    // Would tell an app that an edit is lost whose bytes are all here.
+    let (a, b) = (replica(), replica());
+    let id = EntityId::from_bytes([7; 16]);
+    named(&a, "bags").upsert(id, map([("name", "Guji".into())])).unwrap();
+    let cups = named(&b, "cups");
+    cups.upsert(id, map([("name", "blue".into())])).unwrap();
+    let known = feed(&b, id, "cups");
+    cups.set(id, map([("note", "chipped".into())])).unwrap();
+    let edit = changes(&b, id).last().unwrap().0;
+    merge(&b, feed(&a, id, "bags"));
+    assert_eq!(b.space(SPACE).set_aside().unwrap().len(), 2);
+    // Another relay has what this device had pushed to it before the edit.
+    merge(&b, known);
+    assert_eq!(cups.get(id).unwrap().unwrap().fields, map([("name", "blue".into())]));
+    assert!(!b.space(SPACE).reapply(id, edit).unwrap().is_empty());
+    let whole = map([("name", "blue".into()), ("note", "chipped".into())]);
+    assert_eq!(cups.get(id).unwrap().unwrap().fields, whole);
+    assert!(matches!(b.space(SPACE).reapply(id, edit), Err(ReapplyError::Done(_))));
+}
+
+#[test]
 fn a_long_history_gives_way_whole() {
     // Would keep what a snapshot stands for in the entity that took its place, or lose it.
     let (a, b) = (replica(), replica());

@@ -342,3 +342,21 @@ fn a_list_that_is_too_deep_where_a_tuple_stands_is_refused_before_anything_is_wr
     things.set(id, [("list".to_owned(), deepest)].into()).unwrap();
     assert_eq!(things.get(id).unwrap().unwrap().fields.len(), 2);
 }
+
+#[test]
+fn nought_and_minus_nought_are_two_values() {
+    // Would keep the one where an app wrote the other.
+    let replica = replica();
+    let things = replica.space(SPACE).dynamic("things").unwrap();
+    let list = |float: f64| Value::List(vec![Value::Float(1.0), Value::Float(float)]);
+    let both = |float: f64| Map::from([("f".to_owned(), Value::Float(float)), ("l".to_owned(), list(float))]);
+    let id = things.insert(both(-0.0)).unwrap().id;
+    for float in [0.0, -0.0, 0.0, 1.0, -0.0] {
+        things.set(id, both(float)).unwrap();
+        let found = things.get(id).unwrap().unwrap().fields;
+        for value in [&found["f"], &found["l"].as_list().unwrap()[1]] {
+            let Value::Float(found) = value else { panic!("{value:?}") };
+            assert_eq!(found.to_bits(), float.to_bits(), "{found:?} in the place of {float:?}");
+        }
+    }
+}

@@ -91,8 +91,13 @@ impl<'a> Writer<'a> {
 
     pub(crate) fn put(&mut self, place: Place<'_>, value: ScalarValue) -> Result<(), WriteError> {
         let (object, prop) = self.only(place)?;
-        self.room(1, name_bytes(&prop) + value_bytes(&value))?;
-        Ok(self.transaction()?.put(object, prop, value)?)
+        self.room(2, name_bytes(&prop) + value_bytes(&value))?;
+        let transaction = self.transaction()?;
+        if matches!(value, ScalarValue::F64(0.0)) && is_nought(transaction, object, &prop)? {
+            // Automerge takes 0 and -0 for the same value, and would not write the one over the other.
+            transaction.put(object, prop.clone(), ScalarValue::Null)?;
+        }
+        Ok(transaction.put(object, prop, value)?)
     }
 
     pub(crate) fn put_object(&mut self, place: Place<'_>, kind: ObjType) -> Result<ObjId, WriteError> {
@@ -327,6 +332,13 @@ impl<'a> Writer<'a> {
 
 fn begin(document: Automerge) -> Result<OwnedTransaction, WriteError> {
     document.into_transaction(None, None).map_err(|error| WriteError::Engine(error.to_string()))
+}
+
+/// Whether a float at a place is 0 or -0.
+fn is_nought(transaction: &OwnedTransaction, object: &ObjId, prop: &Prop) -> Result<bool, WriteError> {
+    let found = transaction.get(object, prop.clone())?;
+    let Some((automerge::Value::Scalar(found), _)) = found else { return Ok(false) };
+    Ok(matches!(*found, ScalarValue::F64(0.0)))
 }
 
 fn no_map() -> WriteError {
