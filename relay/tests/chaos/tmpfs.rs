@@ -57,6 +57,8 @@ impl Tmpfs {
 
     /// Frees what was taken.
     pub(crate) fn make_room(&self) {
+        // A process that another test starts just now may hold the file open, and its bytes with it, until it runs.
+        File::create(self.ballast()).unwrap();
         fs::remove_file(self.ballast()).unwrap();
     }
 
