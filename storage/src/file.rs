@@ -169,6 +169,14 @@ impl StoreFile {
         if self.health.load(Ordering::Acquire) != HELD_UP {
             return Ok(());
         }
+        self.open_again(&mut db, open)
+    }
+
+    fn open_again(
+        &self,
+        db: &mut Option<Database>,
+        open: impl FnOnce() -> Result<Self, OpenError>,
+    ) -> Result<(), OpenError> {
         close(db.take());
         let again = open()?;
         *db = again.db.write().unwrap_or_else(PoisonError::into_inner).take();
@@ -182,6 +190,34 @@ impl StoreFile {
         *named = now;
         self.health.store(SOUND, Ordering::Release);
         Ok(())
+    }
+
+    /// Finds out whether the disk takes this write. Where it refuses, the store is opened again with `open` before anybody else
+    /// gets to it, so that readers wait for a moment and never hear of it.
+    pub(crate) fn try_out(
+        &self,
+        write: impl FnOnce(&WriteTransaction) -> Result<(), StoreError>,
+        open: impl FnOnce() -> Result<Self, OpenError>,
+    ) -> Result<(), StoreError> {
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        let sound = db.as_ref().filter(|_| self.health.load(Ordering::Acquire) == SOUND);
+        let sound = sound.ok_or(StoreError::Poisoned)?;
+        let tried = catch_unwind(AssertUnwindSafe(|| {
+            let mut txn = sound.begin_write()?;
+            prepare(&mut txn, Durability::Immediate, self.outlives_process)?;
+            write(&txn)?;
+            txn.commit().map_err(StoreError::from)
+        }));
+        let tried = tried.unwrap_or_else(|_| Err(StoreError::corrupt("its structure is broken")));
+        if let Err(error) = &tried {
+            self.note(error);
+            if self.health.load(Ordering::Acquire) == HELD_UP
+                && let Err(error) = self.open_again(&mut db, open)
+            {
+                tracing::debug!(%error, "the store could not be opened again; tried once more later");
+            }
+        }
+        tried
     }
 
     pub(crate) fn read<T>(

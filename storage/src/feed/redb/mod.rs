@@ -143,18 +143,23 @@ impl RedbFeed {
         self.file.is_there()?;
         if !self.takes_appends.load(Ordering::Acquire) {
             for bytes in [PROBE_BYTES, 0] {
-                self.file
-                    .write(Durability::Immediate, |txn| tables::probe(txn, bytes).map(Written::Commit))?;
+                self.file.try_out(|txn| tables::probe(txn, bytes), || self.open_file())?;
             }
             self.takes_appends.store(true, Ordering::Release);
         }
         self.file.read(|_| Ok(self.file.replaced()))
     }
 
+    fn open_file(&self) -> Result<StoreFile, OpenError> {
+        StoreFile::open_file(self.path.as_deref().unwrap_or(Path::new("(backend)")), &FORMAT)
+    }
+
     fn reopen_if_held_up(&self) {
         // As long as the name leads nowhere, the file that is open is all that is left of the data.
-        let Some(path) = self.path.as_ref().filter(|path| path.exists()) else { return };
-        if let Err(error) = self.file.reopen_if_held_up(|| StoreFile::open_file(path, &FORMAT)) {
+        if !self.path.as_ref().is_some_and(|path| path.exists()) {
+            return;
+        }
+        if let Err(error) = self.file.reopen_if_held_up(|| self.open_file()) {
             tracing::debug!(%error, "the feed could not be opened again; tried once more at the next look");
         }
     }
