@@ -113,8 +113,9 @@ impl Device {
                 Err(_) if self.is_failing() => return Ok(()),
                 Err(error) => return Err(Violation::failed("clash")(error)),
             }
+            self.after_edit(space, history)?;
         }
-        self.after_edit(space, history)
+        Ok(())
     }
 
     /// Makes again what gave way to another collection.

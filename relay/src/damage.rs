@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use headwater::ingest::is_whole;
 use headwater_storage::{DamagedRow, EntityId, PageLimit, ReadError, Seq, SpaceId, StoreError};
 
+use crate::inside::{RETRY_AFTER, Word, judge};
 use crate::state::Relay;
-use crate::verdict::{RETRY_AFTER, Word, judge};
 
 /// Rows walked at once.
 const ROWS_AT_ONCE: usize = 1_000;

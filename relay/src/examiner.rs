@@ -18,8 +18,8 @@ use headwater_storage::{
 
 use crate::contents::Contents;
 use crate::damage;
+use crate::inside::{RETRY_AFTER, Word, judge, meet};
 use crate::state::{Relay, until_draining};
-use crate::verdict::{RETRY_AFTER, Word, judge, meet};
 
 /// Under which name the store remembers how far the examiner has come.
 const NAME: &str = "examiner";

@@ -10,6 +10,7 @@
 //! 6. `follow` tells the actors what other relays have appended to the same database.
 //! 7. `examiner` looks at what was appended, and puts into quarantine what would harm its entity; `alarms` is what names
 //!    no culprit.
+//!    `inside` puts into the feed what the relay itself has to say: a verdict, or one head in the place of many.
 //! 8. `watchdog` says when the store has gone, and when it is back.
 //! 9. [`sql`]: on a database, entities become rows that SQL reads, and edits made with SQL become changes.
 //!
@@ -28,6 +29,7 @@ mod examiner;
 mod follow;
 mod http;
 mod hub;
+mod inside;
 mod listener;
 mod news;
 mod pace;
@@ -36,7 +38,6 @@ mod server;
 pub mod space;
 pub mod sql;
 mod state;
-mod verdict;
 mod watchdog;
 
 pub use config::{Config, Exposure};

@@ -136,6 +136,15 @@ impl FeedStore {
         }
     }
 
+    /// Whether appends are taken, as far as is known without trying anything; see [`RedbFeed::takes_appends`].
+    pub async fn takes_appends(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Redb(redb) => redb.feed.takes_appends(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.feed.look().await,
+        }
+    }
+
     /// The end of a feed. `None` if the space has no feed.
     pub async fn head(&self, space: SpaceId) -> Result<Option<Watermark>, StoreError> {
         match self {

@@ -91,13 +91,13 @@ impl<'a> Writer<'a> {
 
     pub(crate) fn put(&mut self, place: Place<'_>, value: ScalarValue) -> Result<(), WriteError> {
         let (object, prop) = self.only(place)?;
-        self.room(2, name_bytes(&prop) + value_bytes(&value))?;
-        let transaction = self.transaction()?;
-        if matches!(value, ScalarValue::F64(0.0)) && is_nought(transaction, object, &prop)? {
+        if matches!(value, ScalarValue::F64(0.0)) && is_nought(self.transaction()?, object, &prop)? {
             // Automerge takes 0 and -0 for the same value, and would not write the one over the other.
-            transaction.put(object, prop.clone(), ScalarValue::Null)?;
+            self.room(1, name_bytes(&prop))?;
+            self.transaction()?.put(object, prop.clone(), ScalarValue::Null)?;
         }
-        Ok(transaction.put(object, prop, value)?)
+        self.room(1, name_bytes(&prop) + value_bytes(&value))?;
+        Ok(self.transaction()?.put(object, prop, value)?)
     }
 
     pub(crate) fn put_object(&mut self, place: Place<'_>, kind: ObjType) -> Result<ObjId, WriteError> {

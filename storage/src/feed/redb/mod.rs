@@ -116,7 +116,8 @@ impl RedbFeed {
             ledger.write(&outcome)?;
             Ok(Written::Commit(outcome.appended))
         });
-        self.takes_appends.store(appended.is_ok(), Ordering::Release);
+        let has_failed = appended.as_ref().is_err_and(StoreError::needs_reopen);
+        self.takes_appends.store(!has_failed, Ordering::Release);
         // Before the caller hears of the error: whoever reads next finds a store that answers.
         Ok(appended.inspect_err(|_| self.reopen_if_held_up())?)
     }
@@ -148,6 +149,25 @@ impl RedbFeed {
             self.takes_appends.store(true, Ordering::Release);
         }
         self.file.read(|_| Ok(self.file.replaced()))
+    }
+
+    /// As [`RedbFeed::look`], as far as is known without trying anything: nothing is written, and nobody waits.
+    ///
+    /// # Errors
+    /// Why nothing can be appended.
+    ///
+    /// ```
+    /// use headwater_storage::{InMemoryBackend, NewFeed, RedbFeed};
+    /// let feed = RedbFeed::open_backend(InMemoryBackend::new(), NewFeed { created_ms: 0 })?;
+    /// feed.takes_appends()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn takes_appends(&self) -> Result<(), StoreError> {
+        self.file.is_there()?;
+        if !self.takes_appends.load(Ordering::Acquire) {
+            return Err(StoreError::Poisoned);
+        }
+        self.file.read(|_| Ok(()))
     }
 
     fn open_file(&self) -> Result<StoreFile, OpenError> {

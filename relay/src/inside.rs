@@ -1,4 +1,4 @@
-//! How what the relay itself has to say of an entity gets into its feed, a verdict most often: through the space's actor, like every
+//! Pushes from inside: what the relay itself has to say of an entity, a verdict most often, goes through the space's actor like every
 //! push.
 
 use std::sync::Arc;
